@@ -1,0 +1,781 @@
+//! Authentication to one registry: which credentials each request carries, and what to do when they are
+//! refused.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use ureq::http::header::{self, HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::challenge::{self, BearerChallenge, Verdict};
+use crate::creds::{Credential, Creds, Fingerprint};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flight::{Flight, Shared};
+use crate::net::call::Call;
+use crate::options::{Number, Options, Switch};
+use crate::policy::Purpose;
+use crate::retry::{self, Budget};
+use crate::scope::Scopes;
+use crate::secret::Secret;
+use crate::send::{Message, Payload, Route, Signer};
+use crate::source::Source;
+use crate::token::{self, Key, Token, TokenCache};
+use crate::url::{Url, form_encode};
+use crate::{diagnostics, token::shared_cache};
+
+/// What the client calls itself towards a token service that wants to know.
+const CLIENT_ID: &str = "registry-transport";
+/// Most redirects of a token request.
+const MAX_TOKEN_REDIRECTS: u64 = 5;
+
+/// What a registry asks for, as its latest challenge said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    Basic,
+    Bearer { realm: Url, service: Option<String> },
+}
+
+/// Credentials and tokens of one transport.
+pub(crate) struct Authenticator {
+    creds: Creds,
+    fingerprint: Fingerprint,
+    /// `host[:port]`: whose credentials are looked up, and the service of a challenge that names none.
+    registry: String,
+    repository: Option<String>,
+    own: Scopes,
+    learned: Mutex<Scopes>,
+    cache: Arc<TokenCache>,
+    credential: Flight<Arc<Credential>>,
+    may_fall_back: bool,
+    fell_back: AtomicBool,
+    max_token: usize,
+}
+
+impl Authenticator {
+    pub(crate) fn new(
+        creds: Creds,
+        registry: &str,
+        repository: Option<&str>,
+        own: Scopes,
+        only_pulls: bool,
+        options: &Options,
+    ) -> Self {
+        let cache = if options.is_on(Switch::ShareTokens) {
+            shared_cache()
+        } else {
+            Arc::default()
+        };
+        Self {
+            fingerprint: creds.fingerprint(),
+            creds,
+            registry: registry.to_owned(),
+            repository: repository.map(str::to_owned),
+            own,
+            learned: Mutex::default(),
+            cache,
+            credential: Flight::default(),
+            may_fall_back: only_pulls && options.is_on(Switch::AnonymousFallback),
+            fell_back: AtomicBool::new(false),
+            max_token: options.size(Number::MaxToken),
+        }
+    }
+
+    /// Whether the credentials were refused and the transport goes on without.
+    pub(crate) fn fell_back(&self) -> bool {
+        self.fell_back.load(Ordering::Relaxed)
+    }
+
+    /// What was learned of the registry's way to authenticate.
+    pub(crate) fn known(&self, route: &Route<'_>) -> Option<Known> {
+        self.cache.known(route.policy.home())
+    }
+
+    /// Whether there are credentials that may have been refused.
+    pub(crate) fn has_credentials(&self) -> bool {
+        !matches!(self.creds.fixed(), Some(Credential::Anonymous)) && !self.fell_back()
+    }
+
+    /// Forgets a credential that was refused, so that the next use asks its source again.
+    fn forget(&self, serial: u64) {
+        self.credential.refuse(serial);
+    }
+
+    fn credential(&self, call: &Call) -> Result<Shared<Arc<Credential>>> {
+        if self.fell_back() {
+            return Ok(Shared {
+                value: Arc::new(Credential::Anonymous),
+                serial: 0,
+            });
+        }
+        self.credential.get(
+            call,
+            |_| true,
+            || {
+                let (credential, source) =
+                    self.creds
+                        .resolve(&self.registry, self.repository.as_deref(), call)?;
+                call.log.info(|| {
+                    let kind = match &credential {
+                        Credential::Anonymous => "no credentials",
+                        Credential::Basic { .. } => "user and password",
+                        Credential::Identity(_) => "a refresh token",
+                        Credential::Bearer(_) => "a registry token",
+                    };
+                    format!("{kind} for {} from {source}", self.registry)
+                });
+                Ok(Arc::new(credential))
+            },
+        )
+    }
+
+    fn scopes(&self, extra: &Scopes) -> Scopes {
+        let mut all = self.own.clone();
+        all.merge(&self.learned.lock().unwrap_or_else(PoisonError::into_inner));
+        all.merge(extra);
+        all
+    }
+
+    /// Goes on without credentials if that is allowed and new.
+    fn fall_back(&self, call: &Call, why: &str) -> bool {
+        if !self.may_fall_back || self.fell_back.swap(true, Ordering::Relaxed) {
+            return false;
+        }
+        call.log.warn(|| {
+            format!(
+                "the credentials for {} were refused ({why}): going on without",
+                self.registry
+            )
+        });
+        true
+    }
+}
+
+/// Signs the requests of one call.
+pub(crate) struct CallSigner<'a> {
+    auth: &'a Authenticator,
+    route: &'a Route<'a>,
+    /// Scopes this call needs besides those of the transport.
+    extra: Scopes,
+    sent: Sent,
+    rounds: Rounds,
+}
+
+/// What the last request carried.
+enum Sent {
+    Nothing,
+    Basic {
+        serial: u64,
+    },
+    Fixed {
+        serial: u64,
+    },
+    Token {
+        slot: Arc<Flight<Token>>,
+        serial: u64,
+    },
+}
+
+/// What was already tried in answer to a 401; each is tried once in a call.
+#[derive(Debug, Default, Clone, Copy)]
+struct Rounds {
+    answered: bool,
+    refreshed: bool,
+    widened: bool,
+    switched: bool,
+    resolved: bool,
+    bare: bool,
+}
+
+/// What to do about a 401.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// Trade credentials for a token.
+    UseToken,
+    /// Send the password.
+    UseBasic,
+    /// The token is spent: get another.
+    Refresh,
+    /// The token is too narrow: get one with the scopes of the challenge.
+    Widen,
+    /// Ask the source of the credentials again.
+    Resolve,
+    /// Drop the token and see what the registry asks for.
+    GoBare,
+    /// The answer is final.
+    GiveUp,
+}
+
+/// Decides what to do about a 401, from what was sent, what the registry wants now, and what was tried.
+fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
+    let mut once = |flag: fn(&mut Rounds) -> &mut bool, step: Step, otherwise: Step| {
+        let done = flag(rounds);
+        if std::mem::replace(done, true) {
+            otherwise
+        } else {
+            step
+        }
+    };
+    match (sent, wants) {
+        (_, Verdict::Bearer(c)) if c.error.as_deref() == Some("invalid_request") => Step::GiveUp,
+        (Sent::Nothing, Verdict::Bearer(_)) => {
+            once(|r| &mut r.answered, Step::UseToken, Step::GiveUp)
+        }
+        (Sent::Nothing, Verdict::Basic) => once(|r| &mut r.answered, Step::UseBasic, Step::GiveUp),
+        (Sent::Nothing, Verdict::None { .. }) => Step::GiveUp,
+        (Sent::Token { .. }, Verdict::Bearer(c))
+            if c.error.as_deref() == Some("insufficient_scope") =>
+        {
+            once(|r| &mut r.widened, Step::Widen, Step::GiveUp)
+        }
+        (Sent::Token { .. }, Verdict::Bearer(_) | Verdict::None { .. }) => {
+            once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp)
+        }
+        (Sent::Token { .. }, Verdict::Basic) => {
+            once(|r| &mut r.switched, Step::UseBasic, Step::GiveUp)
+        }
+        (Sent::Basic { .. }, Verdict::Bearer(_)) => {
+            once(|r| &mut r.switched, Step::UseToken, Step::GiveUp)
+        }
+        (Sent::Basic { .. } | Sent::Fixed { .. }, _) => {
+            once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp)
+        }
+    }
+}
+
+impl<'a> CallSigner<'a> {
+    pub(crate) fn new(auth: &'a Authenticator, route: &'a Route<'a>, extra: Scopes) -> Self {
+        Self {
+            auth,
+            route,
+            extra,
+            sent: Sent::Nothing,
+            rounds: Rounds::default(),
+        }
+    }
+
+    fn learn(&self, known: Known) {
+        self.auth.cache.learn(self.route.policy.home(), known);
+    }
+
+    /// Merges the scopes a challenge asks for into those the transport asks for from now on.
+    fn widen(&self, scopes: &[String]) {
+        let told = Scopes::of(scopes.iter().map(String::as_str));
+        self.auth
+            .learned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .merge(&told);
+    }
+
+    fn bearer(&self, url: &Url, c: &BearerChallenge) -> Result<()> {
+        let realm = url.resolve(&c.realm).map_err(|e| {
+            Error::auth(format!(
+                "{} names a token service that cannot be used: {e}",
+                self.auth.registry
+            ))
+        })?;
+        self.learn(Known::Bearer {
+            realm,
+            service: c.service.clone(),
+        });
+        self.widen(&c.scope);
+        Ok(())
+    }
+
+    fn token(
+        &mut self,
+        realm: &Url,
+        service: Option<&str>,
+        budget: &mut Budget,
+    ) -> Result<HeaderValue> {
+        let scopes = self.auth.scopes(&self.extra);
+        let key = Key {
+            home: self.route.policy.home().clone(),
+            realm: realm.wire(),
+            service: service.map(str::to_owned),
+            scopes: scopes.clone(),
+            creds: self.auth.fingerprint.clone(),
+        };
+        let slot = self.auth.cache.slot(&key);
+        let call = self.route.call;
+        let got = slot.get(
+            call,
+            |t| t.value.is_usable(),
+            || {
+                let credential = self.auth.credential(call)?;
+                let exchange = Exchange {
+                    auth: self.auth,
+                    route: self.route,
+                    realm,
+                    service,
+                    scopes: &scopes,
+                };
+                exchange.run(&credential, budget)
+            },
+        )?;
+        let value = sensitive(&format!("Bearer {}", got.value.value.expose()))?;
+        self.sent = Sent::Token {
+            slot,
+            serial: got.serial,
+        };
+        Ok(value)
+    }
+
+    fn sign_once(&mut self, budget: &mut Budget) -> Result<Option<HeaderValue>> {
+        let call = self.route.call;
+        self.sent = Sent::Nothing;
+        if let Some(Credential::Bearer(token)) =
+            self.auth.creds.fixed().filter(|_| !self.auth.fell_back())
+        {
+            self.sent = Sent::Fixed { serial: 0 };
+            return sensitive(&format!("Bearer {}", token.expose())).map(Some);
+        }
+        if std::mem::take(&mut self.rounds.bare) {
+            return Ok(None);
+        }
+        let Some(known) = self.auth.known(self.route) else {
+            return Ok(None);
+        };
+        if !matches!(
+            self.auth.creds.fixed(),
+            Some(Credential::Anonymous | Credential::Identity(_))
+        ) {
+            let credential = self.auth.credential(call)?;
+            if let Credential::Bearer(token) = &*credential.value {
+                self.sent = Sent::Fixed {
+                    serial: credential.serial,
+                };
+                return sensitive(&format!("Bearer {}", token.expose())).map(Some);
+            }
+        }
+        match known {
+            Known::Bearer { realm, service } => {
+                self.token(&realm, service.as_deref(), budget).map(Some)
+            }
+            Known::Basic => {
+                let credential = self.auth.credential(call)?;
+                match &*credential.value {
+                    Credential::Basic { user, password } => {
+                        self.sent = Sent::Basic {
+                            serial: credential.serial,
+                        };
+                        basic(user, password).map(Some)
+                    }
+                    // Somebody else's challenge may have been learned; without a password the request goes
+                    // out as it is.
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+}
+
+impl Signer for CallSigner<'_> {
+    fn sign(&mut self, budget: &mut Budget) -> Result<Option<HeaderValue>> {
+        match self.sign_once(budget) {
+            Err(e)
+                if e.kind() == ErrorKind::Auth
+                    && self.auth.fall_back(self.route.call, e.message()) =>
+            {
+                self.rounds = Rounds::default();
+                self.sign_once(budget)
+            }
+            other => other,
+        }
+    }
+
+    fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool> {
+        let fields = headers
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        let wants = challenge::judge(fields);
+        let mut step = decide(&self.sent, &wants, &mut self.rounds);
+        if step == Step::UseBasic {
+            self.learn(Known::Basic);
+            let credential = self.auth.credential(self.route.call)?;
+            if !matches!(
+                &*credential.value,
+                Credential::Basic { .. } | Credential::Bearer(_)
+            ) {
+                step = match self.sent {
+                    Sent::Token { .. } => Step::GoBare,
+                    _ => Step::GiveUp,
+                };
+            }
+        }
+        if let Verdict::Bearer(c) = &wants {
+            if step != Step::GiveUp {
+                self.bearer(url, c)?;
+            }
+        }
+        self.route.call.log.info(|| {
+            format!(
+                "{} answered 401 ({}): {step:?}",
+                url.origin(),
+                describe(&wants)
+            )
+        });
+        let go_on = match (&self.sent, step) {
+            (_, Step::UseToken | Step::UseBasic | Step::Widen) => true,
+            (Sent::Token { slot, serial }, Step::Refresh) => {
+                slot.refuse(*serial);
+                true
+            }
+            (Sent::Token { slot, serial }, Step::GoBare) => {
+                slot.refuse(*serial);
+                self.rounds.bare = true;
+                self.rounds.answered = false;
+                true
+            }
+            (Sent::Basic { serial } | Sent::Fixed { serial }, Step::Resolve) => {
+                let serial = *serial;
+                let old = self.auth.credential.peek(|c| c.serial == serial);
+                self.auth.forget(serial);
+                let new = self.auth.credential(self.route.call)?;
+                old.is_some_and(|old| old.value != new.value)
+            }
+            _ => false,
+        };
+        if go_on {
+            return Ok(true);
+        }
+        let had = !matches!(self.sent, Sent::Nothing);
+        if had
+            && self
+                .auth
+                .fall_back(self.route.call, "the registry answered 401")
+        {
+            self.rounds = Rounds::default();
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+fn describe(wants: &Verdict) -> String {
+    match wants {
+        Verdict::Bearer(c) => {
+            let error = c.error.as_deref().unwrap_or("no error named");
+            format!(
+                "Bearer, service {:?}, {error}",
+                c.service.as_deref().unwrap_or_default()
+            )
+        }
+        Verdict::Basic => "Basic".to_owned(),
+        Verdict::None {
+            schemes,
+            bearer_without_realm,
+        } if *bearer_without_realm => {
+            format!("Bearer without a realm; offered: {}", schemes.join(", "))
+        }
+        Verdict::None { schemes, .. } if schemes.is_empty() => "no challenge".to_owned(),
+        Verdict::None { schemes, .. } => format!("only {}", schemes.join(", ")),
+    }
+}
+
+/// Why a 401 is final, for the error.
+pub(crate) fn explain_refusal(headers: &HeaderMap, had_credentials: bool) -> String {
+    let fields = headers
+        .get_all(header::WWW_AUTHENTICATE)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    match challenge::judge(fields) {
+        Verdict::None {
+            schemes,
+            bearer_without_realm,
+        } if !bearer_without_realm && schemes.is_empty() => {
+            "the 401 has no WWW-Authenticate to answer".to_owned()
+        }
+        wants @ Verdict::None { .. } => {
+            format!("the challenge cannot be answered: {}", describe(&wants))
+        }
+        _ if had_credentials => "the credentials were refused, or do not suffice".to_owned(),
+        _ => "credentials are needed".to_owned(),
+    }
+}
+
+/// One token exchange.
+struct Exchange<'a> {
+    auth: &'a Authenticator,
+    route: &'a Route<'a>,
+    realm: &'a Url,
+    service: Option<&'a str>,
+    scopes: &'a Scopes,
+}
+
+impl Exchange<'_> {
+    fn run(&self, credential: &Shared<Arc<Credential>>, budget: &mut Budget) -> Result<Token> {
+        // The policy speaks first: credentials are not even looked at for a realm that is refused.
+        self.route
+            .policy
+            .judge(self.realm, self.realm, Purpose::Realm)?;
+        let result = match &*credential.value {
+            Credential::Identity(refresh) => self.post(refresh, credential.serial, budget),
+            Credential::Basic { user, password } => self.get(Some(basic(user, password)?), budget),
+            Credential::Anonymous | Credential::Bearer(_) => self.get(None, budget),
+        };
+        if result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Auth) {
+            self.auth.forget(credential.serial);
+        }
+        result
+    }
+
+    /// The default of `service` is the registry's name.
+    fn service(&self) -> &str {
+        self.service.unwrap_or(&self.auth.registry)
+    }
+
+    /// GET: one `scope` parameter for each resource (token authentication specification).
+    fn get(&self, authorization: Option<HeaderValue>, budget: &mut Budget) -> Result<Token> {
+        let mut url = self.realm.clone();
+        for scope in self.scopes.iter() {
+            url.push_query("scope", &scope);
+        }
+        if self.service.is_some() {
+            url.remove_query("service");
+        }
+        if self.service.is_some() || !url.has_query("service") {
+            url.push_query("service", self.service());
+        }
+        self.log("GET", authorization.is_some());
+        let message = Message {
+            method: "GET",
+            url,
+            headers: Vec::new(),
+            body: None,
+            repeatable: true,
+            max_redirects: MAX_TOKEN_REDIRECTS,
+            purpose: Purpose::Realm,
+            wanted: &[],
+        };
+        self.ask(&message, authorization, budget)
+    }
+
+    /// POST: all scopes in one parameter (OAuth2 token documentation, RFC 6749 section 6).
+    fn post(&self, refresh: &Secret, serial: u64, budget: &mut Budget) -> Result<Token> {
+        let mut form = Zeroizing::new(format!(
+            "grant_type=refresh_token&service={}&client_id={CLIENT_ID}",
+            form_encode(self.service())
+        ));
+        if !self.scopes.is_empty() {
+            form.push_str(&format!("&scope={}", form_encode(&self.scopes.to_string())));
+        }
+        form.push_str("&refresh_token=");
+        form.push_str(&Zeroizing::new(form_encode(refresh.expose())));
+        let source = Source::secret(form.as_bytes());
+        self.log("POST", true);
+        let message = Message {
+            method: "POST",
+            url: self.realm.clone(),
+            headers: vec![(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/x-www-form-urlencoded"),
+            )],
+            body: Some(Payload {
+                source: &source,
+                offset: 0,
+                length: Some(form.len() as u64),
+                counted: false,
+            }),
+            repeatable: true,
+            // The body is a credential: it goes nowhere but to the realm.
+            max_redirects: 0,
+            purpose: Purpose::Realm,
+            wanted: &[],
+        };
+        match self.ask(&message, None, budget) {
+            Ok(token) => {
+                if let Some(new) = &token.refresh {
+                    self.auth
+                        .credential
+                        .replace(serial, Arc::new(Credential::Identity(new.clone())));
+                }
+                Ok(token)
+            }
+            // Services that know no POST take the refresh token as the password of this user.
+            Err(e) if matches!(e.http_status(), Some(404 | 405)) => {
+                self.get(Some(basic("<token>", refresh)?), budget)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn log(&self, method: &str, with_credentials: bool) {
+        self.route.call.log.info(|| {
+            let with = if with_credentials { "with" } else { "without" };
+            format!(
+                "{method} a token from {} {with} credentials, scope {}",
+                self.realm, self.scopes
+            )
+        });
+    }
+
+    fn ask(
+        &self,
+        message: &Message<'_>,
+        authorization: Option<HeaderValue>,
+        budget: &mut Budget,
+    ) -> Result<Token> {
+        let origin = self.realm.origin();
+        let mut signer = RealmSigner(authorization);
+        let call = self.route.call;
+        let mut answer = self.route.send_with(message, &mut signer, budget, origin)?;
+        if answer.status != 200 {
+            let (body, _) = answer.body.read_up_to(64 * 1024).unwrap_or_default();
+            let kind = answer
+                .headers
+                .get(header::CONTENT_TYPE)
+                .and_then(|v| v.to_str().ok());
+            let diagnostics = diagnostics::parse(&body, kind);
+            let said = diagnostics::summary(&diagnostics);
+            let said = if said.is_empty() {
+                String::new()
+            } else {
+                format!(", {said}")
+            };
+            call.log
+                .info(|| format!("the token service answered {}", answer.status));
+            return Err(
+                token::refused(origin, &format!("it answered {}{said}", answer.status))
+                    .with_http_status(answer.status)
+                    .with_retry_after(retry::advice(answer.status, &answer.headers))
+                    .with_diagnostics(diagnostics),
+            );
+        }
+        let (body, more) = answer.body.read_up_to(self.auth.max_token)?;
+        let body = Zeroizing::new(body);
+        if more {
+            return Err(token::refused(
+                origin,
+                "its answer is longer than option max-token-bytes allows",
+            ));
+        }
+        Token::parse(&body, Instant::now()).map_err(|why| token::refused(origin, why))
+    }
+}
+
+/// Carries what the token request is authenticated with.
+struct RealmSigner(Option<HeaderValue>);
+
+impl Signer for RealmSigner {
+    fn sign(&mut self, _: &mut Budget) -> Result<Option<HeaderValue>> {
+        Ok(self.0.clone())
+    }
+
+    fn refused(&mut self, _: &Url, _: &HeaderMap) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+fn basic(user: &str, password: &Secret) -> Result<HeaderValue> {
+    let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
+    let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+    sensitive(&format!("Basic {}", *coded))
+}
+
+/// A header value that is never shown.
+fn sensitive(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Error::auth("the credentials have characters that a header cannot carry"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bearer(error: Option<&str>) -> Verdict {
+        Verdict::Bearer(BearerChallenge {
+            realm: "https://a/t".to_owned(),
+            service: None,
+            scope: Vec::new(),
+            error: error.map(str::to_owned),
+        })
+    }
+
+    fn none() -> Verdict {
+        Verdict::None {
+            schemes: Vec::new(),
+            bearer_without_realm: false,
+        }
+    }
+
+    fn token() -> Sent {
+        Sent::Token {
+            slot: Arc::default(),
+            serial: 1,
+        }
+    }
+
+    /// R14, R33, D22, D27: each step once, then the answer is final.
+    #[test]
+    fn steps() {
+        let basic = || Sent::Basic { serial: 1 };
+        for (sent, wants, first, second) in [
+            (Sent::Nothing, bearer(None), Step::UseToken, Step::GiveUp),
+            (Sent::Nothing, Verdict::Basic, Step::UseBasic, Step::GiveUp),
+            (Sent::Nothing, none(), Step::GiveUp, Step::GiveUp),
+            (token(), bearer(None), Step::Refresh, Step::GiveUp),
+            (
+                token(),
+                bearer(Some("invalid_token")),
+                Step::Refresh,
+                Step::GiveUp,
+            ),
+            (
+                token(),
+                bearer(Some("insufficient_scope")),
+                Step::Widen,
+                Step::GiveUp,
+            ),
+            (
+                token(),
+                bearer(Some("invalid_request")),
+                Step::GiveUp,
+                Step::GiveUp,
+            ),
+            (token(), Verdict::Basic, Step::UseBasic, Step::GiveUp),
+            (token(), none(), Step::Refresh, Step::GiveUp),
+            (basic(), Verdict::Basic, Step::Resolve, Step::GiveUp),
+            (basic(), bearer(None), Step::UseToken, Step::GiveUp),
+            (basic(), none(), Step::Resolve, Step::GiveUp),
+        ] {
+            let mut rounds = Rounds::default();
+            assert_eq!(decide(&sent, &wants, &mut rounds), first, "{wants:?}");
+            assert_eq!(
+                decide(&sent, &wants, &mut rounds),
+                second,
+                "{wants:?} again"
+            );
+        }
+    }
+
+    /// Whatever a registry answers, a call asks it a bounded number of times.
+    #[test]
+    fn no_endless_rounds() {
+        let mut rounds = Rounds::default();
+        let mut steps = 0;
+        let wants = [
+            bearer(None),
+            bearer(Some("insufficient_scope")),
+            Verdict::Basic,
+            none(),
+        ];
+        let sents = [Sent::Nothing, token(), Sent::Basic { serial: 1 }];
+        for _ in 0..10 {
+            for sent in &sents {
+                for want in &wants {
+                    if decide(sent, want, &mut rounds) != Step::GiveUp {
+                        steps += 1;
+                    }
+                }
+            }
+        }
+        assert!(steps <= 5, "{steps}");
+    }
+}

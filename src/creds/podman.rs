@@ -1,0 +1,311 @@
+//! `auth.json` of podman, skopeo and buildah (containers-auth.json(5)).
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::Credential;
+use super::docker::{self, Question};
+use super::entry::Found;
+use super::env::Env;
+use crate::error::Result;
+
+/// Credentials as `podman login` keeps them.
+///
+/// The files have the members of Docker's `config.json`, each file with its own `credHelpers`. Only names of
+/// places are kept; the files are read at each look-up.
+#[derive(Debug, Clone)]
+pub struct Store {
+    files: Vec<PathBuf>,
+    docker: Option<docker::Store>,
+    search: Option<OsString>,
+}
+
+impl Store {
+    /// The credentials in the file `path`, or in `auth.json` in the folder `path`, and nowhere else.
+    ///
+    /// `None`: those in the file `$REGISTRY_AUTH_FILE` and nowhere else. When that is not set either,
+    /// `$XDG_RUNTIME_DIR/containers/auth.json` (without the variable `/run/containers/UID/auth.json`),
+    /// `$XDG_CONFIG_HOME/containers/auth.json` (without the variable `$HOME/.config/containers/auth.json`), and
+    /// where [`docker::Store`] looks by default. The first place that has credentials wins.
+    pub fn new(path: Option<PathBuf>, env: &Env) -> Self {
+        let search = env.get("PATH").map(OsStr::to_owned);
+        if let Some(path) = path.or_else(|| env.path("REGISTRY_AUTH_FILE")) {
+            return Self {
+                files: vec![path],
+                docker: None,
+                search,
+            };
+        }
+        let runtime = env
+            .path("XDG_RUNTIME_DIR")
+            .map(|folder| folder.join("containers"));
+        let runtime = runtime.unwrap_or_else(|| {
+            Path::new("/run/containers").join(rustix::process::getuid().as_raw().to_string())
+        });
+        let config = env
+            .path("XDG_CONFIG_HOME")
+            .or_else(|| Some(env.path("HOME")?.join(".config")));
+        let config = config.map(|folder| folder.join("containers"));
+        let folders = [Some(runtime), config].into_iter().flatten();
+        Self {
+            files: folders.map(|folder| folder.join("auth.json")).collect(),
+            docker: Some(docker::Store::new(None, env)),
+            search,
+        }
+    }
+
+    /// The credentials for a registry and, when it is given, a repository there, as
+    /// [`docker::Store::lookup`] finds them in one file.
+    ///
+    /// # Errors
+    /// Those of [`docker::Store::lookup`]. A file that is wrong is not passed over.
+    pub fn lookup(
+        &self,
+        registry: &str,
+        repository: Option<&str>,
+        deadline: Instant,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<(Credential, Found)> {
+        let question = Question {
+            registry,
+            repository,
+            search: self.search.as_deref(),
+            deadline,
+            cancelled,
+        };
+        let mut looked = Vec::new();
+        for file in &self.files {
+            match question.file(file, "auth.json")? {
+                (Credential::Anonymous, found) => looked.push(found.source),
+                answer => return Ok(answer),
+            }
+        }
+        if let Some(docker) = &self.docker {
+            match docker.lookup(registry, repository, deadline, cancelled)? {
+                (Credential::Anonymous, found) => looked.push(found.source),
+                answer => return Ok(answer),
+            }
+        }
+        Ok((
+            Credential::Anonymous,
+            Found {
+                source: looked.join("; "),
+            },
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::creds::entry::tests::show;
+    use crate::creds::helper::tests::{add_helper, helper};
+    use std::time::Duration;
+
+    fn look(
+        store: &Store,
+        registry: &str,
+        repository: Option<&str>,
+    ) -> Result<(Credential, Found)> {
+        store.lookup(
+            registry,
+            repository,
+            Instant::now() + Duration::from_secs(20),
+            &|| false,
+        )
+    }
+
+    fn write(folder: &Path, name: &str, text: &str) -> String {
+        let file = folder.join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn places_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let base = folder.path();
+        let explicit = write(
+            base,
+            "explicit.json",
+            r#"{"auths":{"e.io":{"auth":"ZTpl"}}}"#,
+        );
+        let other = write(base, "other.json", r#"{"auths":{"o.io":{"auth":"bzpv"}}}"#);
+        write(
+            base,
+            "run/containers/auth.json",
+            r#"{"auths":{"r.io":{"auth":"cjpy"},"c.io":{}}}"#,
+        );
+        let all = r#"{"auths":{"r.io":{"auth":"Yzpj"},"c.io":{"auth":"Yzpj"},"d.io":{}}}"#;
+        write(base, "config/containers/auth.json", all);
+        write(
+            base,
+            "home/.config/containers/auth.json",
+            r#"{"auths":{"h.io":{"auth":"aDpo"}}}"#,
+        );
+        let all =
+            r#"{"auths":{"r.io":{"auth":"ZDpk"},"c.io":{"auth":"ZDpk"},"d.io":{"auth":"ZDpk"}}}"#;
+        write(base, "home/.docker/config.json", all);
+        let at = |name: &str| base.join(name).to_str().unwrap().to_owned();
+        let usual = [
+            ("XDG_RUNTIME_DIR", at("run")),
+            ("XDG_CONFIG_HOME", at("config")),
+            ("HOME", at("home")),
+        ];
+        let with = |name: &'static str, value: &str| {
+            let mut all = usual.to_vec();
+            all.push((name, value.to_owned()));
+            all
+        };
+        let table = [
+            (None, usual.to_vec(), "r.io", "basic r:r"),
+            (None, usual.to_vec(), "c.io", "basic c:c"),
+            (None, usual.to_vec(), "d.io", "basic d:d"),
+            (None, usual.to_vec(), "h.io", "anonymous"),
+            (None, with("XDG_CONFIG_HOME", ""), "h.io", "basic h:h"),
+            (
+                None,
+                with("REGISTRY_AUTH_FILE", &other),
+                "o.io",
+                "basic o:o",
+            ),
+            (
+                None,
+                with("REGISTRY_AUTH_FILE", &other),
+                "r.io",
+                "anonymous",
+            ),
+            (
+                None,
+                with("REGISTRY_AUTH_FILE", "/dev/null"),
+                "r.io",
+                "anonymous",
+            ),
+            (
+                Some(&explicit),
+                with("REGISTRY_AUTH_FILE", &other),
+                "e.io",
+                "basic e:e",
+            ),
+            (
+                Some(&explicit),
+                with("REGISTRY_AUTH_FILE", &other),
+                "o.io",
+                "anonymous",
+            ),
+            (
+                Some(&at("run/containers")),
+                usual.to_vec(),
+                "r.io",
+                "basic r:r",
+            ),
+            (None, Vec::new(), "r.io", "anonymous"),
+        ];
+        for (path, env, registry, expected) in table {
+            let shown = format!("{path:?} {env:?} {registry}");
+            let store = Store::new(path.map(PathBuf::from), &Env::from_pairs(env));
+            assert_eq!(
+                show(&look(&store, registry, None).unwrap().0),
+                expected,
+                "{shown}"
+            );
+        }
+
+        let store = Store::new(None, &Env::from_pairs(usual));
+        let found = look(&store, "x.io", None).unwrap().1.source;
+        assert_eq!(found.matches("has nothing for x.io").count(), 3, "{found}");
+
+        write(base, "config/containers/auth.json", "{");
+        assert_eq!(show(&look(&store, "r.io", None).unwrap().0), "basic r:r");
+        assert!(
+            look(&store, "d.io", None).is_err(),
+            "a broken file is not passed over"
+        );
+    }
+
+    #[test]
+    fn without_a_runtime_folder() {
+        let store = Store::new(None, &Env::default());
+        let uid = rustix::process::getuid().as_raw();
+        assert_eq!(
+            store.files,
+            [PathBuf::from(format!("/run/containers/{uid}/auth.json"))]
+        );
+    }
+
+    #[test]
+    fn each_file_has_its_own_helpers() {
+        let folder = helper("echo credentials not found in native keychain; exit 1");
+        add_helper(
+            folder.path(),
+            "y",
+            r#"printf '{"Username":"<token>","Secret":"t"}'"#,
+        );
+        let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        write(
+            folder.path(),
+            "run/containers/auth.json",
+            r#"{"credHelpers":{"r.io":"x"}}"#,
+        );
+        write(
+            folder.path(),
+            "config/containers/auth.json",
+            r#"{"credHelpers":{"r.io":"y"}}"#,
+        );
+        let env = [
+            ("XDG_RUNTIME_DIR", at("run")),
+            ("XDG_CONFIG_HOME", at("config")),
+            ("PATH", at("")),
+        ];
+        let store = Store::new(None, &Env::from_pairs(env));
+        assert_eq!(show(&look(&store, "r.io", None).unwrap().0), "identity t");
+    }
+
+    #[test]
+    fn the_longest_path_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = write(
+            folder.path(),
+            "auth.json",
+            r#"{"auths":{
+                "example.org/repo":{"auth":"ZXhhbXBsZTpvcmc="}, "example.org":{"auth":"bG9jYWw6aG9zdA=="},
+                "docker.io/vendor":{"auth":"Zmlyc3Q6bGV2ZWw="}, "docker.io":{"auth":"dG9wOmxldmVs"},
+                "docker.io/library/busybox":{"auth":"bGlicmFyeTpidXN5Ym94"}, "docker.io/library":{"auth":"bGlicmFyeTpvdGhlcg=="}
+            }}"#,
+        );
+        let store = Store::new(Some(file.into()), &Env::default());
+        let table = [
+            ("example.org", None, "basic local:host"),
+            ("example.org", Some("repo"), "basic example:org"),
+            ("example.org", Some("repo/image"), "basic example:org"),
+            ("example.org", Some("repos"), "basic local:host"),
+            (
+                "index.docker.io",
+                Some("vendor/product"),
+                "basic first:level",
+            ),
+            (
+                "index.docker.io",
+                Some("library/vendor"),
+                "basic first:level",
+            ),
+            (
+                "index.docker.io",
+                Some("library/busybox"),
+                "basic library:busybox",
+            ),
+            (
+                "index.docker.io",
+                Some("library/debian"),
+                "basic library:other",
+            ),
+            ("index.docker.io", Some("other/product"), "basic top:level"),
+        ];
+        for (registry, repository, expected) in table {
+            let (credential, _) = look(&store, registry, repository).unwrap();
+            assert_eq!(show(&credential), expected, "{registry} {repository:?}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Digests of content (distribution-spec, OCI image-spec "Digests").
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::digest::{Context, SHA256, SHA512};
+
+use crate::error::{Error, Result};
+
+/// The algorithm of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// `sha256`, 64 hexadecimal digits.
+    Sha256,
+    /// `sha512`, 128 hexadecimal digits.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The name before the colon.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    fn hex_length(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
+/// A valid digest: a known algorithm and as many lower-case hexadecimal digits as it has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Digest {
+    algorithm: Algorithm,
+    text: String,
+}
+
+impl Digest {
+    /// The digest of `data`.
+    pub fn of(algorithm: Algorithm, data: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(data);
+        hasher.finish()
+    }
+
+    /// `algorithm:hex`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The hexadecimal digits.
+    pub fn hex(&self) -> &str {
+        self.text.split_once(':').map_or("", |(_, hex)| hex)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let shown: String = text.chars().take(80).collect();
+        let bad =
+            |why: &str| Error::syntax(format!("\"{}\" is no digest: {why}", shown.escape_debug()));
+        let (name, hex) = text
+            .split_once(':')
+            .ok_or_else(|| bad("it has no algorithm before a colon"))?;
+        let algorithm = match name {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            _ => {
+                return Err(bad(
+                    "the algorithm is neither sha256 nor sha512, in lower case",
+                ));
+            }
+        };
+        if hex.len() != algorithm.hex_length() {
+            return Err(bad(&format!(
+                "{name} has {} hexadecimal digits",
+                algorithm.hex_length()
+            )));
+        }
+        if !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(bad("it has characters other than 0-9 and a-f"));
+        }
+        Ok(Self {
+            algorithm,
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Computes a digest piece by piece.
+#[derive(Clone)]
+pub struct Hasher {
+    algorithm: Algorithm,
+    context: Context,
+}
+
+impl Hasher {
+    /// A hasher that has seen nothing.
+    pub fn new(algorithm: Algorithm) -> Self {
+        let context = Context::new(match algorithm {
+            Algorithm::Sha256 => &SHA256,
+            Algorithm::Sha512 => &SHA512,
+        });
+        Self { algorithm, context }
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, data: &[u8]) {
+        self.context.update(data);
+    }
+
+    /// The digest of all that was taken in.
+    pub fn finish(self) -> Digest {
+        let mut text = format!("{}:", self.algorithm.name());
+        for byte in self.context.finish().as_ref() {
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
+            }
+        }
+        Digest {
+            algorithm: self.algorithm,
+            text,
+        }
+    }
+}
+
+/// The tag under which referrers are listed when the registry has no referrers API (distribution-spec,
+/// "Referrers Tag Schema").
+pub(crate) fn referrers_tag(digest: &Digest) -> String {
+    let cut = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    format!(
+        "{}-{}",
+        cut(digest.algorithm.name(), 32),
+        cut(digest.hex(), 64)
+    )
+}

@@ -1,0 +1,275 @@
+//! Bytes of a blob as they come in, asked for again from where they broke off (RFC 9110 section 14).
+
+use std::sync::Arc;
+
+use ureq::http::header::{self, HeaderMap, HeaderValue};
+
+use crate::blob::Place;
+use crate::digest::Hasher;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::call::Call;
+use crate::net::{BUFFER, Body};
+use crate::range;
+use crate::response::content_length;
+use crate::retry::Budget;
+use crate::send::Answer;
+use crate::verify::{Stream, Verified};
+
+/// A part of a blob as it comes in, asked for again from where it broke off.
+pub(crate) struct Download {
+    place: Place,
+    call: Arc<Call>,
+    body: Option<Body>,
+    /// Bytes to pass over before `position`: the server sent the whole instead of a part.
+    skip: u64,
+    position: u64,
+    end: Option<u64>,
+    size: Option<u64>,
+    /// A strong validator of the representation (RFC 9110 section 8.8.3).
+    etag: Option<HeaderValue>,
+    budget: Budget,
+    /// Bytes came since the last time it was asked.
+    moved: bool,
+    /// Asked for by range from the beginning.
+    ranged: bool,
+}
+
+impl Download {
+    /// Goes on from the answer to a request for the whole blob.
+    pub(crate) fn begun(place: Place, answer: Answer, size: Option<u64>, call: &Arc<Call>) -> Self {
+        let mut download = Self {
+            ranged: false,
+            ..Self::ranged(place, 0, size, size, call)
+        };
+        download.adopt(answer);
+        download
+    }
+
+    /// Will ask for the bytes from `first` up to before `end`, of a blob of `size` bytes.
+    pub(crate) fn ranged(
+        place: Place,
+        first: u64,
+        end: Option<u64>,
+        size: Option<u64>,
+        call: &Arc<Call>,
+    ) -> Self {
+        Self {
+            budget: place.transport.budget(),
+            place,
+            call: Arc::clone(call),
+            body: None,
+            skip: 0,
+            position: first,
+            end,
+            size,
+            etag: None,
+            moved: false,
+            ranged: true,
+        }
+    }
+
+    /// Makes sure that there is an answer, so that the size is known if it is told at all.
+    pub(crate) fn open(&mut self) -> Result<()> {
+        if self.body.is_none() {
+            self.reopen()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Has the bytes checked against the blob's digest; `hasher` has seen the first `have`.
+    pub(crate) fn verified(self, hasher: Hasher, have: u64) -> Verified<Self> {
+        let (digest, size, url) = (self.place.digest.clone(), self.size, self.place.url.clone());
+        Verified::new(self, digest, size, &url, hasher, have)
+    }
+
+    /// Takes over an answer that begins where the download stands.
+    fn adopt(&mut self, answer: Answer) {
+        let etag = answer
+            .headers
+            .get(header::ETAG)
+            .filter(|v| v.as_bytes().starts_with(b"\""));
+        if self.etag.is_none() {
+            self.etag = etag.cloned();
+        }
+        self.body = Some(answer.body);
+    }
+
+    fn is_complete(&self) -> bool {
+        self.end.is_some_and(|end| self.position >= end)
+    }
+
+    /// Lets the connection be used again if nothing more can come.
+    pub(crate) fn finish(mut self) {
+        if self.skip == 0 && self.ranged && self.is_complete() {
+            if let Some(body) = self.body.take() {
+                body.discard();
+            }
+        }
+    }
+
+    /// Asks for what is missing.
+    fn reopen(&mut self) -> Result<()> {
+        let range = (self.position, self.end.filter(|_| self.ranged));
+        let answer = self.place.get(
+            Some(range),
+            self.etag.as_ref(),
+            &self.call,
+            &mut self.budget,
+        )?;
+        match answer.status {
+            206 => {
+                let got = content_range(&answer.headers)
+                    .map_err(|e| e.context(&answer.url).with_http_status(206))?;
+                range::check_answer(self.position, range.1.map(|end| end - 1), self.size, &got)
+                    .map_err(|e| e.context(&answer.url).with_http_status(206))?;
+                if is_multipart(&answer.headers) {
+                    return Err(Error::protocol(format!(
+                        "{} answered with several ranges",
+                        answer.url
+                    ))
+                    .with_http_status(206));
+                }
+                let told = answer.headers.get(header::ETAG);
+                if self.etag.is_some() && told.is_some() && told != self.etag.as_ref() {
+                    return Err(Error::protocol(format!(
+                        "{}: the blob changed while it was read",
+                        answer.url
+                    )));
+                }
+                if self.size.is_none() {
+                    self.size = got.total;
+                    self.end = self.end.or(got.total);
+                }
+            }
+            // The server ignores ranges, or the representation changed; the digest decides about the latter.
+            200 => {
+                let told = content_length(&answer.headers);
+                if let (Some(size), Some(told)) = (self.size, told) {
+                    if size != told {
+                        return Err(Error::protocol(format!(
+                            "{}: the blob had {size} bytes, now it has {told}",
+                            answer.url
+                        )));
+                    }
+                }
+                if self.size.is_none() {
+                    self.size = told;
+                    self.end = self.end.or(told);
+                }
+                self.skip = self.position;
+            }
+            _ => return Err(self.place.transport.refusal("GET", answer)),
+        }
+        self.adopt(answer);
+        Ok(())
+    }
+
+    /// Reads from the body there is.
+    fn read_some(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let Some(body) = &mut self.body else {
+            return Ok(0);
+        };
+        let mut scratch = Vec::new();
+        while self.skip > 0 {
+            scratch.resize(BUFFER.min(usize::try_from(self.skip).unwrap_or(BUFFER)), 0);
+            let n = body.read(&mut scratch)?;
+            if n == 0 {
+                return Err(Error::network(format!(
+                    "{} sent a body that is too short",
+                    self.place.url
+                )));
+            }
+            self.skip -= n as u64;
+        }
+        let left = self.end.map_or(u64::MAX, |end| end - self.position);
+        // One byte more than what is missing: a body that is too long must not pass.
+        let room = if self.ranged {
+            left
+        } else {
+            left.saturating_add(1)
+        };
+        let room = buf.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        let n = body.read(buf.get_mut(..room).unwrap_or_default())?;
+        if n == 0 && self.end.is_some_and(|end| self.position < end) {
+            return Err(Error::network(format!(
+                "{} sent a body that is too short",
+                self.place.url
+            )));
+        }
+        Ok(n)
+    }
+}
+
+impl Stream for Download {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if buf.is_empty() || (self.ranged && self.is_complete()) {
+            return Ok(0);
+        }
+        loop {
+            let result = match self.body {
+                Some(_) => self.read_some(buf),
+                None => match self.reopen() {
+                    Ok(()) => continue,
+                    Err(e) => return Err(e),
+                },
+            };
+            match result {
+                Ok(0) => return Ok(0),
+                Ok(n) => {
+                    self.position += n as u64;
+                    self.moved = true;
+                    return Ok(n);
+                }
+                Err(e) if self.is_resumable(&e) => {
+                    self.body = None;
+                    self.skip = 0;
+                    if self.is_complete() {
+                        return Ok(0);
+                    }
+                    self.call
+                        .log
+                        .info(|| format!("resuming at byte {}: {}", self.position, e.message()));
+                    if std::mem::take(&mut self.moved) {
+                        // It works, in pieces: a new stretch has repetitions of its own.
+                        self.budget = self.place.transport.budget();
+                    } else {
+                        self.budget.pause(e, None, &self.call)?;
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+impl Download {
+    /// Whether asking again may help: the connection broke or stalled, but the call may go on.
+    fn is_resumable(&self, e: &Error) -> bool {
+        matches!(e.kind(), ErrorKind::Network | ErrorKind::Timeout) && self.call.check().is_ok()
+    }
+}
+
+/// The length that a 416 tells.
+pub(crate) fn unsatisfied_total(headers: &HeaderMap) -> Option<u64> {
+    range::unsatisfied_total(fields(headers))
+}
+
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(header::CONTENT_RANGE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+}
+
+pub(crate) fn content_range(headers: &HeaderMap) -> Result<range::ContentRange> {
+    range::content_range(fields(headers))
+}
+
+fn is_multipart(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
+    kind.to_ascii_lowercase().starts_with(b"multipart/")
+}

@@ -1,0 +1,69 @@
+//! Log lines for the caller's sink: one per transport, off unless asked for, never a secret in them.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How grave a line is. Greater values say more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(i32)]
+pub enum Level {
+    /// What made a call fail.
+    Error = 1,
+    /// What works but should not stay so.
+    Warn = 2,
+    /// Decisions: which credentials, which realm, which host.
+    Info = 3,
+    /// Every request and answer.
+    Debug = 4,
+}
+
+impl Level {
+    /// The level with this number.
+    pub fn from_number(number: i32) -> Option<Self> {
+        [Self::Error, Self::Warn, Self::Info, Self::Debug]
+            .into_iter()
+            .find(|l| *l as i32 == number)
+    }
+}
+
+/// Receives one line, without its line end.
+pub type LogFn = dyn Fn(Level, &str) + Send + Sync;
+
+/// Where lines go and which of them.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Option<(Level, Arc<LogFn>)>);
+
+impl Log {
+    pub(crate) fn new(level: Level, sink: Arc<LogFn>) -> Self {
+        Self(Some((level, sink)))
+    }
+
+    /// Writes a line that is only made when somebody reads it.
+    pub(crate) fn line(&self, level: Level, text: impl FnOnce() -> String) {
+        if let Some((most, sink)) = &self.0 {
+            if level <= *most {
+                sink(level, &text().replace(|c: char| c.is_control(), " "));
+            }
+        }
+    }
+
+    pub(crate) fn warn(&self, text: impl FnOnce() -> String) {
+        self.line(Level::Warn, text);
+    }
+
+    pub(crate) fn info(&self, text: impl FnOnce() -> String) {
+        self.line(Level::Info, text);
+    }
+
+    pub(crate) fn debug(&self, text: impl FnOnce() -> String) {
+        self.line(Level::Debug, text);
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Log")
+            .field(&self.0.as_ref().map(|(level, _)| level))
+            .finish()
+    }
+}

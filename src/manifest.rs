@@ -1,0 +1,217 @@
+//! Manifests: small, typed, and checked before anybody reads them (distribution-spec, "Pulling manifests",
+//! "Pushing Manifests").
+
+use serde_json::Value;
+use ureq::http::header::{self, HeaderValue};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::media_type;
+use crate::name::TagOrDigest;
+use crate::net::text_value;
+use crate::op::Op;
+use crate::options::Number;
+use crate::response::{Parts, Response, told_digest};
+use crate::send::{Answer, Payload};
+use crate::source::Source;
+use crate::transport::{Ask, Transport};
+
+impl Transport {
+    /// Gets a manifest by tag or digest, accepting OCI and Docker manifests and indexes. Its digest is checked
+    /// before the body can be read.
+    ///
+    /// # Errors
+    /// [`Digest`](crate::error::ErrorKind::Digest) when the bytes are not those asked for or not those the
+    /// registry announces, [`MediaType`](crate::error::ErrorKind::MediaType) when they are no manifest,
+    /// [`Limit`](crate::error::ErrorKind::Limit) beyond `max-manifest-bytes`, and those of
+    /// [`request`](Transport::request).
+    pub fn manifest_get(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
+        let reference = TagOrDigest::parse(tag_or_digest)?;
+        let call = self.call(op)?;
+        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        let ask = Ask::new("GET", url).header(
+            header::ACCEPT,
+            text_value(&media_type::MANIFEST_TYPES.join(","))?,
+        );
+        let most = self.options().size(Number::MaxManifest);
+        let (answer, body) = self.ask_whole(&ask, most, "max-manifest-bytes", &call)?;
+        let wanted = match &reference {
+            TagOrDigest::Digest(digest) => Some(digest.clone()),
+            TagOrDigest::Tag(_) => None,
+        };
+        let digest = check_digest(&answer, &body, wanted)?;
+        check_type(&answer, &body)?;
+        if let Some(op) = op {
+            op.begin(Some(body.len() as u64));
+            op.advance(body.len() as u64)?;
+        }
+        let parts = Parts {
+            status: answer.status,
+            headers: answer.headers,
+            url: answer.url,
+            digest: Some(digest),
+        };
+        Ok(Response::in_memory(parts, body, self))
+    }
+
+    /// Stores a manifest under a tag or digest. The digest is that of the response.
+    ///
+    /// # Errors
+    /// [`MediaType`](crate::error::ErrorKind::MediaType) when `media_type` is not the `mediaType` in the body,
+    /// [`Digest`](crate::error::ErrorKind::Digest) when the bytes do not have the digest named or the registry
+    /// reports another, [`Limit`](crate::error::ErrorKind::Limit) beyond `max-manifest-bytes`, and those of
+    /// [`request`](Transport::request).
+    pub fn manifest_put(
+        &self,
+        tag_or_digest: &str,
+        media_type: &str,
+        data: &[u8],
+        op: Option<&Op>,
+    ) -> Result<Response> {
+        let reference = TagOrDigest::parse(tag_or_digest)?;
+        let call = self.call(op)?;
+        let most = self.options().size(Number::MaxManifest);
+        if data.len() > most {
+            return Err(Error::limit(format!(
+                "the manifest has {} bytes, more than {most}; option max-manifest-bytes sets the limit",
+                data.len()
+            )));
+        }
+        if let Some(inside) = own_type(data) {
+            if !media_type::same(&inside, media_type) {
+                return Err(Error::media_type(format!(
+                    "the manifest says it is {inside:.128}, but was given as {media_type:.128}"
+                )));
+            }
+        }
+        let digest = match &reference {
+            TagOrDigest::Digest(named) => {
+                let digest = Digest::of(named.algorithm(), data);
+                if digest != *named {
+                    return Err(Error::digest(format!(
+                        "the manifest has digest {digest}, not {named}"
+                    )));
+                }
+                digest
+            }
+            TagOrDigest::Tag(_) => Digest::of(Algorithm::Sha256, data),
+        };
+        let source = Source::bytes(data);
+        let length = Some(data.len() as u64);
+        if let Some(op) = op {
+            op.begin(length);
+        }
+        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        let mut ask = Ask::new("PUT", url).header(header::CONTENT_TYPE, text_value(media_type)?);
+        ask.body = Some(Payload {
+            source: &source,
+            offset: 0,
+            length,
+            counted: true,
+        });
+        let answer = self.ask(&ask, &call, &mut self.budget())?;
+        if !(200..300).contains(&answer.status) {
+            return Err(self.refusal("PUT", answer));
+        }
+        if let Some(told) =
+            told_digest(&answer.headers).filter(|t| t.algorithm() == digest.algorithm())
+        {
+            if told != digest {
+                return Err(Error::digest(format!(
+                    "{} stored {told} where {digest} was sent",
+                    answer.url
+                ))
+                .with_http_status(answer.status));
+            }
+        }
+        let Answer {
+            status,
+            headers,
+            url,
+            body,
+            ..
+        } = answer;
+        body.discard();
+        let parts = Parts {
+            status,
+            headers,
+            url,
+            digest: Some(digest),
+        };
+        Ok(Response::in_memory(parts, Vec::new(), self))
+    }
+}
+
+/// The digest of the bytes, when it is the one wanted and the one announced (R59).
+fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<Digest> {
+    let announced = match answer.headers.get("docker-content-digest") {
+        None => None,
+        Some(value) => {
+            let value = value.to_str().unwrap_or_default().trim();
+            Some(value.parse::<Digest>().map_err(|_| {
+                Error::protocol(format!(
+                    "{} sent a Docker-Content-Digest that is no digest",
+                    answer.url
+                ))
+            })?)
+        }
+    };
+    let mismatch = |got: &Digest, want: &Digest, who: &str| {
+        Error::digest(format!(
+            "{} sent a manifest with digest {got}, {who} {want}",
+            answer.url
+        ))
+        .with_http_status(answer.status)
+    };
+    if let Some(want) = &announced {
+        let got = Digest::of(want.algorithm(), body);
+        if got != *want {
+            return Err(mismatch(&got, want, "but announced"));
+        }
+    }
+    match wanted {
+        Some(want) => {
+            let got = Digest::of(want.algorithm(), body);
+            if got == want {
+                Ok(got)
+            } else {
+                Err(mismatch(&got, &want, "where it was asked for"))
+            }
+        }
+        None => Ok(announced.unwrap_or_else(|| Digest::of(Algorithm::Sha256, body))),
+    }
+}
+
+/// A manifest is of a type asked for, and says the same of itself: a document must not be taken for one
+/// thing by its header and for another by its content.
+fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
+    let told = answer
+        .headers
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes);
+    let Some(told) = told else { return Ok(()) };
+    let told = String::from_utf8_lossy(told).into_owned();
+    let refuse = |why: String| {
+        Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
+    };
+    if !media_type::MANIFEST_TYPES
+        .iter()
+        .any(|t| media_type::same(t, &told))
+    {
+        return refuse(format!(
+            "answered with media type {told:.128}, which is no manifest or index that is accepted"
+        ));
+    }
+    match own_type(body) {
+        Some(inside) if !media_type::same(&inside, &told) => refuse(format!(
+            "sent a manifest as {told:.128} that says it is {inside:.128}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The `mediaType` a manifest states of itself.
+fn own_type(body: &[u8]) -> Option<String> {
+    let manifest: Value = serde_json::from_slice(body).ok()?;
+    manifest.get("mediaType")?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,458 @@
+//! Names of registries, repositories and tags (distribution-spec, "Pulling manifests"), and what is assumed
+//! about a registry from its name.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+
+/// Longest text that is looked at.
+const MAX_TEXT: usize = 4096;
+/// Longest name of a registry and repository together (distribution reference grammar).
+const MAX_NAME: usize = 255;
+/// The registry of names that name none.
+const DOCKER_HUB: &str = "index.docker.io";
+/// Where that registry answers.
+const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
+
+/// What a registry speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// A registry's host and port, valid by construction: no user information, no path, lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Authority {
+    text: String,
+    host_end: usize,
+    port: Option<u16>,
+}
+
+impl Authority {
+    /// Parses `host[:port]`. The host is a DNS name, an IPv4 address, or an IPv6 address in brackets.
+    ///
+    /// # Errors
+    /// [`Syntax`](crate::error::ErrorKind::Syntax).
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = |why: &str| Error::syntax(format!("\"{}\" is no registry: {why}", shown(text)));
+        if text.len() > MAX_NAME {
+            return Err(bad("it is longer than 255 characters"));
+        }
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let end = rest
+                    .find(']')
+                    .ok_or_else(|| bad("the closing bracket is missing"))?;
+                text.split_at(end + 2)
+            }
+            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        };
+        let port = match port.strip_prefix(':') {
+            None if port.is_empty() => None,
+            Some(digits)
+                if !digits.is_empty()
+                    && digits.len() <= 5
+                    && digits.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                Some(
+                    digits
+                        .parse::<u16>()
+                        .ok()
+                        .filter(|p| *p > 0)
+                        .ok_or_else(|| bad("the port is not 1 to 65535"))?,
+                )
+            }
+            _ => return Err(bad("the port is not 1 to 65535")),
+        };
+        let lower = host.to_ascii_lowercase();
+        let good = match lower.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+            None => is_dns_name(&lower),
+        };
+        if !good {
+            return Err(bad(
+                "the host is neither a DNS name nor an IP address (IPv6 in brackets)",
+            ));
+        }
+        let host_end = lower.len();
+        let text = match port {
+            Some(port) => format!("{lower}:{port}"),
+            None => lower,
+        };
+        Ok(Self {
+            text,
+            host_end,
+            port,
+        })
+    }
+
+    /// `host[:port]`.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host, IPv6 in brackets.
+    pub fn host(&self) -> &str {
+        self.text.get(..self.host_end).unwrap_or_default()
+    }
+
+    /// The port, if it was named.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Whether this is Docker Hub under one of its names.
+    pub fn is_docker_hub(&self) -> bool {
+        matches!(
+            self.text.as_str(),
+            "docker.io" | DOCKER_HUB | DOCKER_HUB_ENDPOINT
+        )
+    }
+
+    /// The `host[:port]` to connect to.
+    pub fn endpoint(&self) -> &str {
+        if self.is_docker_hub() {
+            DOCKER_HUB_ENDPOINT
+        } else {
+            &self.text
+        }
+    }
+
+    /// What the registry speaks unless told otherwise: plain HTTP on this machine and for `.local` names.
+    pub fn default_scheme(&self) -> Scheme {
+        let host = self.host();
+        let loopback = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(v6) => v6.parse::<Ipv6Addr>().is_ok_and(|a| a.is_loopback()),
+            None => host.parse::<Ipv4Addr>().is_ok_and(|a| a.is_loopback()),
+        };
+        if loopback
+            || host == "localhost"
+            || host.ends_with(".localhost")
+            || host.ends_with(".local")
+        {
+            Scheme::Http
+        } else {
+            Scheme::Https
+        }
+    }
+
+    /// Docker Hub has several names; credentials and tokens know it by one.
+    fn canonical(self) -> Result<Self> {
+        if self.is_docker_hub() {
+            Self::parse(DOCKER_HUB)
+        } else {
+            Ok(self)
+        }
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn is_dns_name(host: &str) -> bool {
+    host.split('.').all(|label| {
+        !label.is_empty()
+            && label.len() <= 63
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    })
+}
+
+/// The start of a text for a message.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(80)
+        .collect::<String>()
+        .escape_debug()
+        .collect()
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Parses the text.
+            ///
+            /// # Errors
+            /// [`Syntax`](crate::error::ErrorKind::Syntax).
+            pub fn parse(text: &str) -> Result<Self> {
+                let check: fn(&str) -> std::result::Result<(), &'static str> = $check;
+                match check(text) {
+                    Ok(()) => Ok(Self(text.to_owned())),
+                    Err(why) => Err(Error::syntax(format!("\"{}\" is no {}: {why}", shown(text), $what))),
+                }
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                Self::parse(text)
+            }
+        }
+    };
+}
+
+text_type!(
+    /// A repository: `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`, several of them joined by slashes.
+    Repository,
+    "repository",
+    check_repository
+);
+text_type!(
+    /// A tag: `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`.
+    Tag,
+    "tag",
+    check_tag
+);
+
+fn check_repository(text: &str) -> std::result::Result<(), &'static str> {
+    if text.len() > MAX_NAME {
+        return Err("it is longer than 255 characters");
+    }
+    if text.split('/').all(is_component) {
+        Ok(())
+    } else {
+        Err(
+            "its parts are lower-case letters and digits, joined by single . _ or -, __, or slashes",
+        )
+    }
+}
+
+fn is_component(part: &str) -> bool {
+    let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = part.as_bytes();
+    let ends =
+        bytes.first().copied().is_some_and(alnum) && bytes.last().copied().is_some_and(alnum);
+    ends && part
+        .split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        .filter(|s| !s.is_empty())
+        .all(|separator| {
+            matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-')
+        })
+}
+
+fn check_tag(text: &str) -> std::result::Result<(), &'static str> {
+    let mut bytes = text.bytes();
+    let first = bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if text.len() > 128 {
+        Err("it is longer than 128 characters")
+    } else if first && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        Ok(())
+    } else {
+        Err("it holds letters, digits, _ . and -, and does not begin with . or -")
+    }
+}
+
+/// A tag or a digest: what names a manifest in its repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TagOrDigest {
+    /// A tag.
+    Tag(Tag),
+    /// A digest.
+    Digest(Digest),
+}
+
+impl TagOrDigest {
+    /// Parses a tag or a digest; only a digest has a colon.
+    ///
+    /// # Errors
+    /// [`Syntax`](crate::error::ErrorKind::Syntax).
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.contains(':') {
+            text.parse().map(Self::Digest)
+        } else {
+            Tag::parse(text).map(Self::Tag)
+        }
+    }
+}
+
+impl fmt::Display for TagOrDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+/// An image reference taken apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reference {
+    registry: Authority,
+    repository: Option<Repository>,
+    tag: Option<Tag>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// Takes `[registry/]repository[:tag][@digest]`, or a bare registry, apart. The default registry is Docker
+    /// Hub, the default tag `latest`, and `library/` is put before a Docker Hub name of one part.
+    ///
+    /// # Errors
+    /// [`Syntax`](crate::error::ErrorKind::Syntax).
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.len() > MAX_TEXT {
+            return Err(Error::syntax(
+                "an image reference is not longer than 4096 characters",
+            ));
+        }
+        if let Some(registry) = bare_registry(text) {
+            return Ok(Self {
+                registry: registry.canonical()?,
+                repository: None,
+                tag: None,
+                digest: None,
+            });
+        }
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
+            None => (text, None),
+        };
+        let last = rest.rfind('/').map_or(0, |slash| slash + 1);
+        let (name, tag) = match rest.get(last..).and_then(|part| part.find(':')) {
+            Some(colon) => {
+                let (name, tag) = rest.split_at(last + colon);
+                (
+                    name,
+                    Some(Tag::parse(tag.strip_prefix(':').unwrap_or_default())?),
+                )
+            }
+            None => (rest, None),
+        };
+        let (registry, repository) = split_name(name)?;
+        let tag = match (tag, &digest) {
+            (None, None) => Some(Tag::parse("latest")?),
+            (tag, _) => tag,
+        };
+        Ok(Self {
+            registry,
+            repository: Some(repository),
+            tag,
+            digest,
+        })
+    }
+
+    /// Registry host and port.
+    pub fn registry(&self) -> &Authority {
+        &self.registry
+    }
+
+    /// Repository, or `None` for a bare registry.
+    pub fn repository(&self) -> Option<&Repository> {
+        self.repository.as_ref()
+    }
+
+    /// Tag, or `None` if there is only a digest.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
+    /// Digest.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.registry.fmt(f)?;
+        if let Some(repository) = &self.repository {
+            write!(f, "/{repository}")?;
+        }
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that can only be a registry: it has a dot or is `localhost`, or its colon is followed by a port.
+fn bare_registry(text: &str) -> Option<Authority> {
+    if text.contains('/') {
+        return None;
+    }
+    let authority = Authority::parse(text).ok()?;
+    let host = authority.host();
+    let clear = host == "localhost" || host.starts_with('[') || host.contains('.');
+    (clear || authority.port().is_some_and(|p| p > 1023)).then_some(authority)
+}
+
+/// The registry and repository of a name without tag and digest.
+fn split_name(name: &str) -> Result<(Authority, Repository)> {
+    let (registry, rest) = match name.split_once('/') {
+        Some((first, rest)) if is_registry(first) => (Authority::parse(first)?.canonical()?, rest),
+        _ => (Authority::parse(DOCKER_HUB)?, name),
+    };
+    if registry.as_str().len() + 1 + rest.len() > MAX_NAME && rest.len() > MAX_NAME {
+        return Err(Error::syntax(
+            "a repository name is not longer than 255 characters",
+        ));
+    }
+    let repository = if registry.is_docker_hub() && !rest.contains('/') {
+        Repository::parse(rest)?;
+        Repository::parse(&format!("library/{rest}"))?
+    } else {
+        Repository::parse(rest)?
+    };
+    Ok((registry, repository))
+}
+
+/// Whether the first part of a name is a registry (the rule of the distribution reference grammar).
+fn is_registry(first: &str) -> bool {
+    first.contains(['.', ':'])
+        || first == "localhost"
+        || first.starts_with('[')
+        || first.chars().any(|c| c.is_ascii_uppercase())
+}
+
+/// What a transport is for: `registry/repository`, or a bare registry.
+pub(crate) fn transport_name(text: &str) -> Result<(Authority, Option<Repository>)> {
+    if text.len() > MAX_TEXT {
+        return Err(Error::syntax("a name is not longer than 4096 characters"));
+    }
+    if !text.contains('/') && (is_registry(text) || bare_registry(text).is_some()) {
+        return Ok((Authority::parse(text)?.canonical()?, None));
+    }
+    let last = text.rsplit('/').next().unwrap_or_default();
+    if text.contains('@') && !text.starts_with('@') || last.contains(':') {
+        return Err(Error::syntax(format!(
+            "\"{}\" names more than a repository: leave tag and digest out here",
+            shown(text)
+        )));
+    }
+    let (registry, repository) = split_name(text)?;
+    Ok((registry, Some(repository)))
+}

@@ -1,0 +1,516 @@
+//! HTTP/1.1 exchanges: one request out, one answer in. No redirects, no credentials of its own, no
+//! retries; those are decided above.
+
+pub(crate) mod address;
+pub(crate) mod call;
+mod dns;
+pub(crate) mod proxy;
+mod tcp;
+mod tls;
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Method, Request, Uri};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Transport};
+use ureq::{Agent, SendBody};
+
+use crate::error::{Error, Result};
+use crate::op::Op;
+use crate::options::{Number, Options, Switch, Text};
+use crate::url::Url;
+use address::{Home, Rule};
+use call::{Call, Phase};
+use proxy::{Protocol, Proxies};
+use tcp::{Tcp, into_io};
+use tls::{Tls, Trust, Wire};
+
+/// Bytes read from and written to a connection at a time.
+pub(crate) const BUFFER: usize = 128 * 1024;
+
+/// How long an unused connection is kept.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// A pool of connections and what it takes to make new ones.
+pub(crate) struct Net {
+    agent: Mutex<Agent>,
+    shared: Arc<Shared>,
+}
+
+/// What connections are made with.
+#[derive(Debug)]
+struct Shared {
+    proxies: Proxies,
+    trust: Trust,
+    tls: Mutex<Option<Arc<ClientConfig>>>,
+    user_agent: String,
+    max_header: usize,
+}
+
+/// A request to send.
+pub(crate) struct Exchange<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a Url,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Outgoing<'a>,
+    /// Addresses the connection may go to.
+    pub(crate) rule: Rule,
+    /// Who learns the connected address.
+    pub(crate) home: Option<Arc<Home>>,
+}
+
+/// The body of a request.
+pub(crate) enum Outgoing<'a> {
+    /// None, not even an empty one.
+    None,
+    /// `length` bytes, or as many as there are, in chunks.
+    Reader {
+        reader: &'a mut dyn Read,
+        length: Option<u64>,
+        op: Option<&'a Op>,
+    },
+}
+
+/// The head of an answer, and its body still on the wire.
+pub(crate) struct Incoming {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+}
+
+impl Net {
+    pub(crate) fn new(options: &Options) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            proxies: Proxies::of(options)?,
+            trust: Trust::of(options)?,
+            tls: Mutex::new(None),
+            user_agent: options
+                .text(Text::UserAgent)
+                .unwrap_or(crate::USER_AGENT)
+                .to_owned(),
+            max_header: options.size(Number::MaxHeader),
+        });
+        if options.is_on(Switch::Insecure) {
+            options
+                .log()
+                .warn(|| "option insecure is on: certificates are not checked".to_owned());
+        }
+        Ok(Self {
+            agent: Mutex::new(shared.agent()),
+            shared,
+        })
+    }
+
+    /// Gives up every idle connection. Calls that run see their own connections end.
+    pub(crate) fn close(&self) {
+        let fresh = self.shared.agent();
+        let old = std::mem::replace(
+            &mut *self.agent.lock().unwrap_or_else(PoisonError::into_inner),
+            fresh,
+        );
+        old.shutdown();
+    }
+
+    /// Whether requests to this host go through a proxy.
+    pub(crate) fn is_proxied(&self, url: &Url) -> bool {
+        let origin = url.origin();
+        self.shared
+            .proxies
+            .for_host(origin.is_https(), origin.host(), origin.port())
+            .is_some()
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) fn send(&self, exchange: Exchange<'_>, call: &Arc<Call>) -> Result<Incoming> {
+        call.check()?;
+        call.begin_attempt(exchange.rule, exchange.home);
+        let agent = self
+            .agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let url = exchange.url;
+        let uri: Uri = url
+            .wire()
+            .parse()
+            .map_err(|_| Error::syntax(format!("{url} is no URL that can be asked for")))?;
+        let method = Method::from_bytes(exchange.method.as_bytes())
+            .map_err(|_| Error::syntax("the method is no HTTP token (RFC 9110 section 9.1)"))?;
+        let mut builder = Request::builder().method(method).uri(uri);
+        if let Some(headers) = builder.headers_mut() {
+            headers.insert(header::USER_AGENT, text_value(&self.shared.user_agent)?);
+            // The bytes of an answer must be those its digest names (RFC 9110 section 8.4).
+            headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+            for (name, value) in exchange.headers {
+                if name == header::USER_AGENT {
+                    headers.insert(name, value);
+                } else {
+                    headers.append(name, value);
+                }
+            }
+        }
+        let answer = {
+            let _entered = call.enter();
+            match exchange.body {
+                Outgoing::None => {
+                    if matches!(exchange.method, "POST" | "PUT" | "PATCH") {
+                        builder =
+                            builder.header(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+                    }
+                    let request = builder
+                        .body(SendBody::none())
+                        .map_err(|e| Error::internal(e.to_string()))?;
+                    agent.run(request)
+                }
+                Outgoing::Reader { reader, length, op } => {
+                    let mut sender = Sender {
+                        reader,
+                        left: length,
+                        call: Arc::clone(call),
+                        op,
+                        begun: false,
+                    };
+                    builder = match length {
+                        Some(n) => builder.header(header::CONTENT_LENGTH, HeaderValue::from(n)),
+                        None => builder.header(
+                            header::TRANSFER_ENCODING,
+                            HeaderValue::from_static("chunked"),
+                        ),
+                    };
+                    let body = SendBody::from_reader(&mut sender);
+                    let request = builder
+                        .body(body)
+                        .map_err(|e| Error::internal(e.to_string()))?;
+                    agent.run(request)
+                }
+            }
+        };
+        let (head, body) = answer.map_err(|e| explain(e, url))?.into_parts();
+        check_framing(&head.headers, url)?;
+        call.enter_phase(Phase::Body);
+        Ok(Incoming {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: Body {
+                reader: Some(Box::new(body.into_reader())),
+                call: Arc::clone(call),
+                host: url.to_string(),
+            },
+        })
+    }
+}
+
+impl fmt::Debug for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.shared.fmt(f)
+    }
+}
+
+pub(crate) fn text_value(text: &str) -> Result<HeaderValue> {
+    HeaderValue::from_str(text)
+        .map_err(|_| Error::syntax("a header value has a character that HTTP does not allow"))
+}
+
+/// RFC 9112 section 6.3: a message with both framings may have been smuggled, and codings other than
+/// chunked are not asked for.
+fn check_framing(headers: &HeaderMap, url: &Url) -> Result<()> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(Error::protocol(format!(
+            "{url} sent both Content-Length and Transfer-Encoding"
+        )));
+    }
+    if codings.next().is_some()
+        || !coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked")
+    {
+        return Err(Error::protocol(format!(
+            "{url} sent a Transfer-Encoding other than chunked"
+        )));
+    }
+    Ok(())
+}
+
+/// Feeds the HTTP engine with the body, and stops feeding it the real one when the server has hung up:
+/// the engine must reach the answer that came before.
+struct Sender<'a> {
+    reader: &'a mut dyn Read,
+    left: Option<u64>,
+    call: Arc<Call>,
+    op: Option<&'a Op>,
+    begun: bool,
+}
+
+impl Read for Sender<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.begun {
+            self.begun = true;
+            self.call.enter_phase(Phase::Body);
+        }
+        let room = match self.left {
+            Some(left) => buf.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
+            None => buf.len(),
+        };
+        let buf = buf.get_mut(..room).unwrap_or_default();
+        let n = if self.call.is_body_unwanted() {
+            match self.left {
+                Some(_) => {
+                    buf.fill(0);
+                    room
+                }
+                None => 0,
+            }
+        } else {
+            let n = self.reader.read(buf)?;
+            if n == 0 && room > 0 && self.left.is_some() {
+                return Err(into_io(Error::argument(
+                    "the body is shorter than the length it was announced with",
+                )));
+            }
+            if let Some(op) = self.op {
+                op.advance(n as u64).map_err(into_io)?;
+            }
+            n
+        };
+        self.left = self.left.map(|left| left.saturating_sub(n as u64));
+        if n == 0 || self.left == Some(0) {
+            self.call.enter_phase(Phase::Head);
+        }
+        Ok(n)
+    }
+}
+
+/// The body of an answer: raw bytes, nothing decoded but the transfer coding.
+pub(crate) struct Body {
+    reader: Option<Box<dyn Read + Send + Sync>>,
+    call: Arc<Call>,
+    host: String,
+}
+
+impl Body {
+    /// Reads some bytes; 0 is the end, and only the true end: a body cut short is an error.
+    pub(crate) fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(0);
+        };
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let got = {
+            let _entered = self.call.enter();
+            self.call
+                .check()
+                .map_err(into_io)
+                .and_then(|()| reader.read(buf))
+        };
+        match got {
+            Ok(0) => {
+                self.reader = None;
+                Ok(0)
+            }
+            Ok(n) => Ok(n),
+            Err(e) => {
+                self.reader = None;
+                Err(explain_io(&e, &self.host))
+            }
+        }
+    }
+
+    /// Reads what is left, up to `most` bytes; the flag tells whether there was more.
+    pub(crate) fn read_up_to(&mut self, most: usize) -> Result<(Vec<u8>, bool)> {
+        let mut out = Vec::new();
+        let mut piece = vec![0; BUFFER.min(most.max(1))];
+        loop {
+            let n = self.read(&mut piece)?;
+            let room = most - out.len();
+            let piece = piece.get(..n).unwrap_or_default();
+            if n > room {
+                out.extend_from_slice(piece.get(..room).unwrap_or_default());
+                return Ok((out, true));
+            }
+            if n == 0 {
+                return Ok((out, false));
+            }
+            out.try_reserve(n)
+                .map_err(|_| Error::limit("there is not enough memory for the body"))?;
+            out.extend_from_slice(piece);
+        }
+    }
+
+    /// Reads and forgets a short rest, so that the connection can be used again.
+    pub(crate) fn discard(mut self) {
+        let _ = self.read_up_to(BUFFER);
+    }
+}
+
+/// What the engine reports, with the host and in our terms.
+fn explain(e: ureq::Error, url: &Url) -> Error {
+    let host = url.to_string();
+    match e {
+        ureq::Error::Io(e) => explain_io(&e, &host),
+        ureq::Error::LargeResponseHeader(_, most) => Error::limit(format!(
+            "{host} sent a head of more than {most} bytes; option max-header-bytes sets the limit"
+        )),
+        ureq::Error::Protocol(ureq_proto) => {
+            let text = ureq_proto.to_string();
+            Error::protocol(format!("{host} broke HTTP: {text}"))
+        }
+        e => Error::network(format!("{host}: {e}")),
+    }
+}
+
+fn explain_io(e: &io::Error, host: &str) -> Error {
+    let Some(inner) = e.get_ref() else {
+        return broken(e, host);
+    };
+    if let Some(ours) = inner.downcast_ref::<Error>() {
+        return ours.clone().context(host);
+    }
+    match inner.downcast_ref::<ureq::Error>() {
+        Some(ureq::Error::Io(e)) => explain_io(e, host),
+        Some(ureq::Error::Protocol(e)) => Error::protocol(format!("{host} broke HTTP: {e}")),
+        _ => broken(e, host),
+    }
+}
+
+fn broken(e: &io::Error, host: &str) -> Error {
+    Error::network(format!("the connection to {host} broke: {e}")).with_os_code(e.raw_os_error())
+}
+
+impl Shared {
+    fn agent(self: &Arc<Self>) -> Agent {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .max_response_header_size(self.max_header)
+            .accept("")
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .max_idle_connections(256)
+            .max_idle_connections_per_host(128)
+            .max_idle_age(IDLE)
+            .build();
+        Agent::with_parts(config, Dialer(Arc::clone(self)), NoResolver)
+    }
+
+    fn tls(&self) -> Result<Arc<ClientConfig>> {
+        let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some(config) => Ok(Arc::clone(config)),
+            None => {
+                let config = self.trust.config()?;
+                *made = Some(Arc::clone(&config));
+                Ok(config)
+            }
+        }
+    }
+
+    fn dial(&self, https: bool, host: &str, port: u16) -> Result<Box<dyn Transport>> {
+        let call = call::current()?;
+        let Some(proxy) = self.proxies.for_host(https, host, port) else {
+            let addresses = dns::resolve(host, port, &call)?;
+            let tcp = Tcp::new(tcp::connect(host, &addresses, call.rule(), &call)?, BUFFER);
+            return if https {
+                self.secure(Box::new(tcp), host, &call)
+            } else {
+                Ok(Box::new(tcp))
+            };
+        };
+        // The address rule is about where a registry may lead; the proxy is the user's own choice.
+        let addresses = dns::resolve(&proxy.host, proxy.port, &call)?;
+        let mut tcp = Tcp::new(
+            tcp::connect(&proxy.host, &addresses, Rule::ANY, &call)?,
+            BUFFER,
+        );
+        let mut tunnel: Box<dyn Wire> = match proxy.protocol {
+            Protocol::Socks5 => {
+                proxy.socks(&mut tcp, host, port)?;
+                Box::new(tcp)
+            }
+            Protocol::Http => Box::new(tcp),
+            Protocol::Https => Box::new(Tls::handshake(
+                Box::new(tcp),
+                self.tls()?,
+                &proxy.host,
+                BUFFER,
+                &call,
+            )?),
+        };
+        if proxy.protocol != Protocol::Socks5 {
+            proxy.connect(tunnel.as_mut(), host, port, &self.user_agent)?;
+        }
+        call.log
+            .debug(|| format!("tunnel to {host}:{port} through proxy {proxy}"));
+        if https {
+            self.secure(tunnel, host, &call)
+        } else {
+            Ok(tunnel.into_transport())
+        }
+    }
+
+    fn secure(&self, wire: Box<dyn Wire>, host: &str, call: &Call) -> Result<Box<dyn Transport>> {
+        Ok(Box::new(Tls::handshake(
+            wire,
+            self.tls()?,
+            host,
+            BUFFER,
+            call,
+        )?))
+    }
+}
+
+/// Makes the engine's connections.
+#[derive(Debug)]
+struct Dialer(Arc<Shared>);
+
+impl Connector<()> for Dialer {
+    type Out = Box<dyn Transport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let https = details.needs_tls();
+        let host = details.uri.host().unwrap_or_default();
+        let port = details
+            .uri
+            .port_u16()
+            .unwrap_or(if https { 443 } else { 80 });
+        self.0
+            .dial(https, host, port)
+            .map(Some)
+            .map_err(|e| into_io(e).into())
+    }
+}
+
+/// Names are resolved when a connection is made, not for each request that finds one in the pool.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}

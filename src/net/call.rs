@@ -1,0 +1,284 @@
+//! What governs a running call: cancel, deadline, the limits of its phases. The connector and its
+//! connections find the call they work for in a thread-local, set while the HTTP engine runs.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::address::{Home, Rule};
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::op::Op;
+use crate::options::{Number, Options};
+
+/// Longest time anything waits before it looks whether the call was cancelled.
+pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// Counts the times a transport was closed; calls that began before the last time end.
+#[derive(Debug, Default)]
+pub(crate) struct CloseCount(AtomicU64);
+
+impl CloseCount {
+    pub(crate) fn close(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Limits that hold for each attempt.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connect: Duration,
+    pub(crate) response: Duration,
+    pub(crate) stall: Duration,
+    pub(crate) stall_rate: u64,
+}
+
+impl Limits {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            connect: options.millis(Number::ConnectTimeout),
+            response: options.millis(Number::ResponseTimeout),
+            stall: options.millis(Number::StallTimeout),
+            stall_rate: options.number(Number::StallRate),
+        }
+    }
+}
+
+/// One running call. Shared by the call's thread with the connection it uses; used by one thread at a time.
+#[derive(Debug)]
+pub(crate) struct Call {
+    op: Option<Op>,
+    deadline: Option<Instant>,
+    closes: Arc<CloseCount>,
+    closes_at_start: u64,
+    limits: Limits,
+    pub(crate) log: Log,
+    attempt: Mutex<Attempt>,
+    /// The server stopped reading the request: the rest of its body need not be produced.
+    body_unwanted: AtomicBool,
+    /// The attempt runs on a connection that served an earlier request.
+    on_used_connection: AtomicBool,
+    /// A byte of the request was written.
+    wrote: AtomicBool,
+}
+
+/// What changes from hop to hop and from phase to phase.
+#[derive(Debug)]
+struct Attempt {
+    rule: Rule,
+    home: Option<Arc<Home>>,
+    phase: Phase,
+    since: Instant,
+    moved: u64,
+    waited: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Sending, and waiting for the head of the answer.
+    Head,
+    /// A body moves, in either direction.
+    Body,
+}
+
+impl Call {
+    pub(crate) fn new(op: Option<&Op>, options: &Options, closes: &Arc<CloseCount>) -> Arc<Self> {
+        let now = Instant::now();
+        let whole = options.millis(Number::Timeout);
+        let of_options = if whole.is_zero() {
+            None
+        } else {
+            now.checked_add(whole)
+        };
+        let of_op = op.and_then(|op| op.deadline(now));
+        Arc::new(Self {
+            op: op.cloned(),
+            deadline: of_options.into_iter().chain(of_op).min(),
+            closes: Arc::clone(closes),
+            closes_at_start: closes.0.load(Ordering::SeqCst),
+            limits: Limits::of(options),
+            log: options.log().clone(),
+            attempt: Mutex::new(Attempt {
+                rule: Rule::PUBLIC,
+                home: None,
+                phase: Phase::Head,
+                since: now,
+                moved: 0,
+                waited: Duration::ZERO,
+            }),
+            body_unwanted: AtomicBool::new(false),
+            on_used_connection: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the call may go on.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.op.as_ref().is_some_and(Op::is_cancelled) {
+            return Err(Error::cancelled("the call was cancelled"));
+        }
+        if self.closes.0.load(Ordering::SeqCst) != self.closes_at_start {
+            return Err(Error::cancelled("the transport was closed during the call"));
+        }
+        if self.deadline.is_some_and(|d| Instant::now() >= d) {
+            return Err(Error::timeout("the time limit of the call passed"));
+        }
+        Ok(())
+    }
+
+    /// Time left, `None` without a limit.
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        self.deadline
+            .map(|d| d.saturating_duration_since(Instant::now()))
+    }
+
+    /// The call's deadline, `None` without a limit.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn op(&self) -> Option<&Op> {
+        self.op.as_ref()
+    }
+
+    /// Waits, unless the call ends first.
+    pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(SLICE));
+        }
+    }
+
+    fn attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an attempt: which addresses it may connect to, and who learns where it went.
+    pub(crate) fn begin_attempt(&self, rule: Rule, home: Option<Arc<Home>>) {
+        self.body_unwanted.store(false, Ordering::Relaxed);
+        self.on_used_connection.store(false, Ordering::Relaxed);
+        self.wrote.store(false, Ordering::Relaxed);
+        let mut attempt = self.attempt();
+        attempt.rule = rule;
+        attempt.home = home;
+        drop(attempt);
+        self.enter_phase(Phase::Head);
+    }
+
+    pub(crate) fn enter_phase(&self, phase: Phase) {
+        let mut attempt = self.attempt();
+        attempt.phase = phase;
+        attempt.since = Instant::now();
+        attempt.moved = 0;
+        attempt.waited = Duration::ZERO;
+    }
+
+    pub(crate) fn rule(&self) -> Rule {
+        self.attempt().rule
+    }
+
+    pub(crate) fn connected(&self, address: std::net::IpAddr) {
+        if let Some(home) = &self.attempt().home {
+            home.learn(address);
+        }
+    }
+
+    /// Judges the time spent in the wait that began at `began`, in which `bytes` arrived or left.
+    pub(crate) fn waited(&self, began: Instant, bytes: usize) -> Result<()> {
+        let now = Instant::now();
+        let mut attempt = self.attempt();
+        match attempt.phase {
+            Phase::Head => {
+                if now.duration_since(attempt.since) >= self.limits.response {
+                    return Err(Error::timeout(format!(
+                        "no answer within response-timeout-ms, {} ms",
+                        self.limits.response.as_millis()
+                    )));
+                }
+            }
+            Phase::Body => {
+                attempt.waited += now.duration_since(began);
+                attempt.moved += bytes as u64;
+                if attempt.waited >= self.limits.stall {
+                    let wanted = u64::try_from(
+                        u128::from(self.limits.stall_rate) * attempt.waited.as_millis() / 1000,
+                    );
+                    if attempt.moved < wanted.unwrap_or(u64::MAX).max(1) {
+                        return Err(Error::timeout(format!(
+                            "the transfer stalled: {} bytes in {} ms",
+                            attempt.moved,
+                            attempt.waited.as_millis()
+                        )));
+                    }
+                    attempt.moved = 0;
+                    attempt.waited = Duration::ZERO;
+                }
+            }
+        }
+        drop(attempt);
+        self.check()
+    }
+
+    pub(crate) fn note_used_connection(&self) {
+        self.on_used_connection.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn on_used_connection(&self) -> bool {
+        self.on_used_connection.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_write(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuse_body(&self) {
+        self.body_unwanted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_body_unwanted(&self) -> bool {
+        self.body_unwanted.load(Ordering::Relaxed)
+    }
+
+    /// Makes this the current call of the thread until the guard goes.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        let before = CURRENT.with(|current| current.replace(Some(Arc::clone(self))));
+        Entered { before }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Call>>> = const { RefCell::new(None) };
+}
+
+/// Keeps a call current; calls made from callbacks nest.
+pub(crate) struct Entered {
+    before: Option<Arc<Call>>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        CURRENT.with(|current| current.replace(before));
+    }
+}
+
+/// The call this thread works for.
+pub(crate) fn current() -> Result<Arc<Call>> {
+    CURRENT
+        .with(|current| current.borrow().clone())
+        .ok_or_else(|| Error::internal("a connection was used outside of a call"))
+}

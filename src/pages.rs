@@ -1,0 +1,210 @@
+//! Listings that come in pages, linked by `Link` headers (RFC 8288; distribution-spec, "Listing Tags").
+
+use std::collections::{HashSet, VecDeque};
+
+use serde_json::Value;
+use ureq::http::header::{self, HeaderValue};
+
+use crate::error::{Error, Result};
+use crate::link;
+use crate::op::Op;
+use crate::options::Number;
+use crate::policy::Purpose;
+use crate::request::Request;
+use crate::response::Response;
+use crate::transport::Transport;
+use crate::url::Url;
+
+/// Most pages in a row that may hold nothing.
+const MAX_EMPTY: u32 = 100;
+
+/// A cursor over the pages of a listing.
+#[derive(Debug)]
+pub struct Pages {
+    transport: Transport,
+    request: Request,
+    next: Next,
+    seen: HashSet<String>,
+}
+
+#[derive(Debug)]
+enum Next {
+    First,
+    At(Url, Purpose),
+    End,
+}
+
+impl Pages {
+    /// Starts a listing whose first page `request` gets.
+    pub fn new(transport: &Transport, request: &Request) -> Self {
+        Self {
+            transport: transport.clone(),
+            request: request.clone(),
+            next: Next::First,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// The next page, or `None` after the last. A page that failed can be asked for again.
+    ///
+    /// # Errors
+    /// Those of [`Transport::request`]; [`Protocol`](crate::error::ErrorKind::Protocol) for a link that is
+    /// malformed, leads to another origin or back to an earlier page; [`Limit`](crate::error::ErrorKind::Limit)
+    /// beyond `max-pages`.
+    pub fn next_page(&mut self, op: Option<&Op>) -> Result<Option<Response>> {
+        let call = self.transport.call(op)?;
+        if self.request.method()? != "GET" {
+            return Err(Error::argument("a listing is asked for with GET"));
+        }
+        let (url, purpose) = match &self.next {
+            Next::First => (self.transport.request_url(&self.request)?, Purpose::Request),
+            Next::At(url, purpose) => (url.clone(), *purpose),
+            Next::End => return Ok(None),
+        };
+        let most = self.transport.options().number(Number::MaxPages);
+        if self.seen.len() as u64 >= most {
+            return Err(Error::limit(format!(
+                "{url}: the listing has more than {most} pages (option max-pages)"
+            )));
+        }
+        let page = self
+            .transport
+            .exchange(&self.request, url.clone(), purpose, &call)?;
+        self.seen.insert(url.wire());
+        self.next = match self.follow(&page) {
+            Ok(Some(next)) => Next::At(next, Purpose::Link),
+            Ok(None) => Next::End,
+            // What would silently be a short list is an error.
+            Err(e) => return Err(e),
+        };
+        Ok(Some(page))
+    }
+
+    fn follow(&self, page: &Response) -> Result<Option<Url>> {
+        let from = page.effective_url();
+        let fields = page
+            .header_map()
+            .get_all(header::LINK)
+            .iter()
+            .map(HeaderValue::as_bytes);
+        let Some(target) = link::next(fields).map_err(|e| e.context(from))? else {
+            return Ok(None);
+        };
+        let next = from
+            .resolve(&target)
+            .map_err(|e| Error::protocol(format!("{from} links to an unusable next page: {e}")))?;
+        self.transport.policy().judge(from, &next, Purpose::Link)?;
+        if self.seen.contains(&next.wire()) {
+            return Err(Error::protocol(format!(
+                "{from} links back to an earlier page"
+            )));
+        }
+        Ok(Some(next))
+    }
+}
+
+/// A cursor over names: tags of a repository, repositories of a registry.
+#[derive(Debug)]
+pub struct Names {
+    pages: Pages,
+    member: &'static str,
+    ready: VecDeque<String>,
+    empty: u32,
+}
+
+impl Names {
+    /// The tags of the transport's repository (distribution-spec, "Listing Tags").
+    pub fn tags(transport: &Transport) -> Self {
+        Self::new(transport, "./tags/list", "tags")
+    }
+
+    /// The repositories of the transport's registry, as far as it lists them (`_catalog`).
+    pub fn repositories(transport: &Transport) -> Self {
+        Self::new(transport, "/v2/_catalog", "repositories")
+    }
+
+    fn new(transport: &Transport, path: &str, member: &'static str) -> Self {
+        let path = match transport.options().number(Number::PageSize) {
+            0 => path.to_owned(),
+            n => format!("{path}?n={n}"),
+        };
+        let pages = Pages::new(transport, &Request::new(None, &path));
+        Self {
+            pages,
+            member,
+            ready: VecDeque::new(),
+            empty: 0,
+        }
+    }
+
+    /// The next name, getting a page when needed, or `None` after the last.
+    ///
+    /// # Errors
+    /// Those of [`Pages::next_page`], and [`Protocol`](crate::error::ErrorKind::Protocol) for a page that is
+    /// no list.
+    pub fn next_name(&mut self, op: Option<&Op>) -> Result<Option<String>> {
+        loop {
+            if let Some(name) = self.ready.pop_front() {
+                return Ok(Some(name));
+            }
+            let Some(mut page) = self.pages.next_page(op)? else {
+                return Ok(None);
+            };
+            let url = page.url();
+            let names = parse_names(page.body()?, self.member)
+                .ok_or_else(|| Error::protocol(format!("{url} sent no list of {}", self.member)))?;
+            self.empty = if names.is_empty() { self.empty + 1 } else { 0 };
+            if self.empty > MAX_EMPTY {
+                return Err(Error::protocol(format!(
+                    "{url}: {MAX_EMPTY} pages in a row were empty"
+                )));
+            }
+            self.ready.extend(names);
+        }
+    }
+}
+
+/// The names of a page. A missing or null member is an empty list, and members that are no text are passed
+/// over: registries in use send both.
+fn parse_names(body: &[u8], member: &str) -> Option<Vec<String>> {
+    let page: Value = serde_json::from_slice(body).ok()?;
+    match page.as_object()?.get(member) {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(all)) => Some(
+            all.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        ),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R46.
+    #[test]
+    fn pages_of_names() {
+        for (body, want) in [
+            (r#"{"tags":["a","b"]}"#, Some(vec!["a", "b"])),
+            (r#"{"name":"x","tags":null}"#, Some(vec![])),
+            (r#"{"name":"x"}"#, Some(vec![])),
+            (
+                r#"{"tags":["a",1,null,"b"],"child":["c"],"manifest":{}}"#,
+                Some(vec!["a", "b"]),
+            ),
+            (r#"{"tags":"a"}"#, None),
+            ("[]", None),
+            ("<html>", None),
+        ] {
+            let got = parse_names(body.as_bytes(), "tags");
+            assert_eq!(
+                got.as_ref().map(|v| v.iter().map(String::as_str).collect()),
+                want,
+                "{body}"
+            );
+        }
+    }
+}

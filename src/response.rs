@@ -1,0 +1,297 @@
+//! An answer, and its body while it is read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ureq::http::header::{self, HeaderMap, HeaderName};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::file::PendingFile;
+use crate::net::call::Call;
+use crate::op::Op;
+use crate::transport::Transport;
+use crate::url::Url;
+use crate::verify::Content;
+
+/// An answer. Its body can be read once, by one thread at a time.
+pub struct Response {
+    status: u16,
+    headers: HeaderMap,
+    url: Url,
+    state: State,
+    digest: Option<Digest>,
+    op: Option<Op>,
+    transport: Transport,
+    anonymous: bool,
+}
+
+enum State {
+    /// Still on the wire.
+    Open(Box<dyn Content>),
+    /// Read into memory; the count is what `read` has passed on.
+    Bytes { data: Vec<u8>, passed: usize },
+    /// An earlier read failed.
+    Failed(Error),
+}
+
+/// What a response is made of.
+pub(crate) struct Parts {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) url: Url,
+    pub(crate) digest: Option<Digest>,
+}
+
+impl Response {
+    pub(crate) fn streaming(
+        parts: Parts,
+        content: Box<dyn Content>,
+        call: &Arc<Call>,
+        transport: &Transport,
+    ) -> Self {
+        let response = Self::new(parts, State::Open(content), call.op().cloned(), transport);
+        if let Some(op) = &response.op {
+            op.begin(response.length());
+        }
+        response
+    }
+
+    pub(crate) fn in_memory(parts: Parts, data: Vec<u8>, transport: &Transport) -> Self {
+        Self::new(parts, State::Bytes { data, passed: 0 }, None, transport)
+    }
+
+    fn new(parts: Parts, state: State, op: Option<Op>, transport: &Transport) -> Self {
+        let Parts {
+            status,
+            headers,
+            url,
+            digest,
+        } = parts;
+        let anonymous = transport.is_anonymous();
+        Self {
+            status,
+            headers,
+            url,
+            state,
+            digest,
+            op,
+            transport: transport.clone(),
+            anonymous,
+        }
+    }
+
+    /// HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Every header, in order; values are not always UTF-8.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+    }
+
+    /// The first value of a header, if it is UTF-8. Names compare in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
+    }
+
+    /// Length of the body in bytes if the registry told it.
+    pub fn length(&self) -> Option<u64> {
+        content_length(&self.headers)
+    }
+
+    /// Digest of the content: computed from its bytes, or told by the registry before they are read.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// The scheme, host, port and path that answered, after redirects, without the query.
+    pub fn url(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// Whether the credentials were refused and the request was sent without
+    /// (option `anonymous-fallback`).
+    pub fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    pub(crate) fn effective_url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(crate) fn header_map(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Reads some bytes; 0 is the end. Where a digest is known, the end is only reported if it matched.
+    ///
+    /// # Errors
+    /// Those of the network and the call's limits, and [`Digest`](crate::error::ErrorKind::Digest) when the
+    /// bytes are not those asked for. A failed body stays failed.
+    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        self.transport.check_process()?;
+        let result = match &mut self.state {
+            State::Open(content) => content.read(buf).and_then(|n| {
+                advance(self.op.as_ref(), n)?;
+                Ok(n)
+            }),
+            State::Bytes { data, passed } => {
+                let rest = data.get(*passed..).unwrap_or_default();
+                let n = rest.len().min(buf.len());
+                if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
+                    to.copy_from_slice(from);
+                }
+                *passed += n;
+                Ok(n)
+            }
+            State::Failed(e) => Err(e.clone()),
+        };
+        if let Err(e) = &result {
+            self.state = State::Failed(e.clone());
+        }
+        result
+    }
+
+    /// Reads the rest into memory and lends it.
+    ///
+    /// # Errors
+    /// As [`read`](Response::read), and [`Limit`](crate::error::ErrorKind::Limit) beyond `max-body-bytes`.
+    pub fn body(&mut self) -> Result<&[u8]> {
+        if let State::Open(_) | State::Failed(_) = &self.state {
+            let most = self.transport.max_body();
+            let too_long = || {
+                Error::limit(format!(
+                    "{} sent a body of more than {most} bytes; option max-body-bytes sets the limit",
+                    self.url
+                ))
+            };
+            if self.length().is_some_and(|n| n > most as u64) {
+                return Err(too_long());
+            }
+            let too_long = too_long();
+            let mut data = Vec::new();
+            loop {
+                let piece = self.piece()?;
+                if piece.is_empty() {
+                    break;
+                }
+                if piece.len() > most - data.len() {
+                    self.state = State::Failed(too_long.clone());
+                    return Err(too_long);
+                }
+                data.try_reserve(piece.len())
+                    .map_err(|_| Error::limit("there is not enough memory for the body"))?;
+                data.extend_from_slice(piece);
+            }
+            self.state = State::Bytes { data, passed: 0 };
+        }
+        match &self.state {
+            State::Bytes { data, passed } => Ok(data.get(*passed..).unwrap_or_default()),
+            _ => Ok(&[]),
+        }
+    }
+
+    /// Lends the next bytes; none is the end.
+    fn piece(&mut self) -> Result<&[u8]> {
+        self.transport.check_process()?;
+        if let State::Open(content) = &mut self.state {
+            // The borrow of a piece must not outlive the failure that replaces the state.
+            let failure = match content.piece() {
+                Ok(piece) => advance(self.op.as_ref(), piece.len()).err(),
+                Err(e) => Some(e),
+            };
+            if let Some(e) = failure {
+                self.state = State::Failed(e);
+            }
+        }
+        match &mut self.state {
+            State::Open(content) => Ok(content.last_piece()),
+            State::Bytes { data, passed } => {
+                let rest = data.get(*passed..).unwrap_or_default();
+                *passed = data.len();
+                Ok(rest)
+            }
+            State::Failed(e) => Err(e.clone()),
+        }
+    }
+
+    /// Passes the rest to `sink`, piece by piece. `false` from it stops with a `Cancelled` error.
+    ///
+    /// # Errors
+    /// As [`read`](Response::read).
+    pub fn drain(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<()> {
+        loop {
+            let piece = self.piece()?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            if !sink(piece) {
+                let stopped = Error::cancelled("the write callback stopped the call");
+                self.state = State::Failed(stopped.clone());
+                return Err(stopped);
+            }
+        }
+    }
+
+    /// Writes the rest to a file that appears only if all went well.
+    ///
+    /// # Errors
+    /// As [`read`](Response::read), and [`Io`](crate::error::ErrorKind::Io).
+    pub fn save(&mut self, path: &Path) -> Result<()> {
+        let mut file = PendingFile::create(path)?;
+        let mut failure = None;
+        let drained = self.drain(&mut |data| match file.write(data) {
+            Ok(()) => true,
+            Err(e) => {
+                failure = Some(e);
+                false
+            }
+        });
+        match failure {
+            Some(e) => Err(e),
+            None => drained.and_then(|()| file.commit()),
+        }
+    }
+}
+
+fn advance(op: Option<&Op>, bytes: usize) -> Result<()> {
+    match op {
+        Some(op) if bytes > 0 => op.advance(bytes as u64),
+        _ => Ok(()),
+    }
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Content-Length, when it is one number.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim();
+    if value.bytes().all(|b| b.is_ascii_digit()) {
+        value.parse().ok()
+    } else {
+        None
+    }
+}
+
+/// `Docker-Content-Digest`, when it is one.
+pub(crate) fn told_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers
+        .get("docker-content-digest")?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

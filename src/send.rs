@@ -1,0 +1,276 @@
+//! The one loop through which every request goes: sign, send, and then take the answer, follow it, answer
+//! its challenge, or try again.
+
+use std::sync::Arc;
+
+use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::error::{Error, Result};
+use crate::net::call::Call;
+use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
+use crate::policy::{Passage, Policy, Purpose};
+use crate::retry::{self, Budget};
+use crate::source::Source;
+use crate::url::{Origin, Url};
+
+/// Most stale pooled connections that one request tries before it counts as a failure.
+const MAX_STALE: u32 = 4;
+
+/// A request, ready but for its credentials.
+pub(crate) struct Message<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Option<Payload<'a>>,
+    /// May be sent again although its method is not idempotent: nothing is lost if it was done twice.
+    pub(crate) repeatable: bool,
+    pub(crate) max_redirects: u64,
+    /// What led to `url`.
+    pub(crate) purpose: Purpose,
+    /// Statuses the caller wants to see as they are.
+    pub(crate) wanted: &'a [u16],
+}
+
+/// A part of a source.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) offset: u64,
+    /// `None` sends what there is, in chunks of unknown number.
+    pub(crate) length: Option<u64>,
+    /// Whether it counts in the progress of the call.
+    pub(crate) counted: bool,
+}
+
+/// Supplies credentials for a message.
+pub(crate) trait Signer {
+    /// The Authorization for a request to the origin the credentials belong to.
+    fn sign(&mut self, budget: &mut Budget) -> Result<Option<HeaderValue>>;
+
+    /// Told that the origin answered 401; whether to sign and send again.
+    fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool>;
+}
+
+/// What came back, and from where.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Body,
+    /// The URL that answered, after redirects.
+    pub(crate) url: Url,
+    /// Whether a redirect was followed.
+    pub(crate) was_redirected: bool,
+}
+
+/// What a message is sent with.
+pub(crate) struct Route<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) policy: &'a Policy,
+    pub(crate) call: &'a Arc<Call>,
+}
+
+impl Route<'_> {
+    /// Sends a message of the registry's, until there is an answer to give back.
+    pub(crate) fn send(
+        &self,
+        message: &Message<'_>,
+        signer: &mut dyn Signer,
+        budget: &mut Budget,
+    ) -> Result<Answer> {
+        self.send_with(message, signer, budget, self.policy.home())
+    }
+
+    /// Sends a message whose credentials belong to `owner`.
+    pub(crate) fn send_with(
+        &self,
+        message: &Message<'_>,
+        signer: &mut dyn Signer,
+        budget: &mut Budget,
+        owner: &Origin,
+    ) -> Result<Answer> {
+        let mut url = message.url.clone();
+        let mut method = message.method;
+        let mut body = message.body;
+        let mut passage = self.policy.judge(&url, &url, message.purpose)?;
+        // Having left the origin of its credentials, a request never takes them up again.
+        let mut carries = url.origin() == owner;
+        let mut hops = 0;
+        let mut stale = 0;
+        loop {
+            let authorization = if carries { signer.sign(budget)? } else { None };
+            let attempt = self.attempt(method, &url, message, body, authorization, &passage);
+            let may_repeat = message.repeatable || is_idempotent(method) || !self.call.wrote();
+            let answer = match attempt {
+                Ok(answer) => answer,
+                Err(e) if retry::is_broken_connection(&e) && may_repeat => {
+                    self.call.check()?;
+                    if self.call.on_used_connection() && stale < MAX_STALE {
+                        stale += 1;
+                        self.call
+                            .log
+                            .debug(|| format!("a kept connection was closed, trying another: {e}"));
+                    } else {
+                        budget.pause(
+                            e.with_retry_after(Some(std::time::Duration::from_secs(1))),
+                            None,
+                            self.call,
+                        )?;
+                    }
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            let status = answer.status;
+            if carries && status == 401 && signer.refused(&url, &answer.headers)? {
+                answer.body.discard();
+                continue;
+            }
+            let is_wanted = message.wanted.contains(&status);
+            if matches!(status, 301 | 302 | 303 | 307 | 308)
+                && !is_wanted
+                && message.max_redirects > 0
+            {
+                hops += 1;
+                if hops > message.max_redirects {
+                    return Err(Error::protocol(format!(
+                        "{url}: more than {} redirects",
+                        message.max_redirects
+                    ))
+                    .with_http_status(status));
+                }
+                let (next, next_passage) = self
+                    .redirect(&url, &answer)
+                    .map_err(|e| e.with_http_status(status))?;
+                answer.body.discard();
+                carries &= next.origin() == owner;
+                if status == 303 && method != "HEAD" {
+                    method = "GET";
+                    body = None;
+                }
+                (url, passage) = (next, next_passage);
+                continue;
+            }
+            let transient = retry::is_transient(status) && !is_wanted;
+            if transient && (message.repeatable || is_idempotent(method)) {
+                let asked = retry::asked_for(&answer.headers);
+                let failure =
+                    Error::status(format!("{url} answered {status}")).with_http_status(status);
+                if budget.pause(failure, asked, self.call).is_ok() {
+                    answer.body.discard();
+                    continue;
+                }
+                // Out of repetitions: the caller gets the answer, and with it what the server says.
+                self.call.check()?;
+            }
+            let Incoming {
+                status,
+                headers,
+                body,
+            } = answer;
+            return Ok(Answer {
+                status,
+                headers,
+                body,
+                url,
+                was_redirected: hops > 0,
+            });
+        }
+    }
+
+    fn attempt(
+        &self,
+        method: &str,
+        url: &Url,
+        message: &Message<'_>,
+        body: Option<Payload<'_>>,
+        authorization: Option<HeaderValue>,
+        passage: &Passage,
+    ) -> Result<Incoming> {
+        let mut headers = message.headers.clone();
+        if body.is_none() {
+            headers.retain(|(name, _)| name != header::CONTENT_TYPE || message.body.is_none());
+        }
+        if !passage.is_home {
+            headers.retain(|(name, _)| is_portable(name));
+        }
+        if let Some(value) = authorization {
+            headers.retain(|(name, _)| name != header::AUTHORIZATION);
+            headers.push((header::AUTHORIZATION, value));
+        }
+        let log = &self.call.log;
+        log.debug(|| format!("> {method} {url}"));
+        let mut opened;
+        let outgoing = match body {
+            None => Outgoing::None,
+            Some(payload) => {
+                opened = payload.source.open(payload.offset)?;
+                let op = self.call.op().filter(|_| payload.counted);
+                if let Some(op) = op {
+                    op.rewind(payload.offset);
+                }
+                Outgoing::Reader {
+                    reader: &mut opened,
+                    length: payload.length,
+                    op,
+                }
+            }
+        };
+        let exchange = Exchange {
+            method,
+            url,
+            headers,
+            body: outgoing,
+            rule: passage.rule,
+            home: passage.home.clone(),
+        };
+        let answer = self.net.send(exchange, self.call);
+        match &answer {
+            Ok(answer) => log.debug(|| format!("< {} from {url}", answer.status)),
+            Err(e) => log.debug(|| format!("< failed: {e}")),
+        }
+        answer
+    }
+
+    fn redirect(&self, url: &Url, answer: &Incoming) -> Result<(Url, Passage)> {
+        let location = location(&answer.headers)
+            .ok_or_else(|| Error::protocol(format!("{url} redirects without a usable Location")))?;
+        let next = url.resolve(&location).map_err(|e| {
+            Error::protocol(format!("{url} redirects to an unusable Location: {e}"))
+        })?;
+        let passage = self.policy.judge(url, &next, Purpose::Redirect)?;
+        self.call.log.debug(|| format!("redirected to {next}"));
+        Ok((next, passage))
+    }
+}
+
+/// The text of the Location field, when there is just one and it is not empty.
+pub(crate) fn location(headers: &HeaderMap) -> Option<String> {
+    let mut values = headers.get_all(header::LOCATION).iter();
+    let value = std::str::from_utf8(values.next()?.as_bytes()).ok()?.trim();
+    (values.next().is_none() && !value.is_empty()).then(|| value.to_owned())
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &str) -> bool {
+    matches!(
+        method,
+        "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE"
+    )
+}
+
+/// Headers that may go to another origin than the one they were meant for (RFC 9110 section 15.4); others
+/// may be credentials.
+fn is_portable(name: &HeaderName) -> bool {
+    const PORTABLE: [HeaderName; 9] = [
+        header::ACCEPT,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::IF_MATCH,
+        header::IF_MODIFIED_SINCE,
+        header::IF_NONE_MATCH,
+        header::IF_RANGE,
+        header::RANGE,
+        header::USER_AGENT,
+    ];
+    PORTABLE.contains(name)
+}

@@ -1,0 +1,316 @@
+//! What is sent: memory, a file, or a pair of callbacks.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+
+/// Bytes from somewhere, in order.
+pub trait ReadBytes: Send {
+    /// Fills `buf` with some bytes; 0 is the end.
+    ///
+    /// # Errors
+    /// Ends the call that sends the body.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize>;
+
+    /// Goes back to the first byte. `false` when it cannot.
+    fn rewind(&mut self) -> bool;
+}
+
+/// A body that can be opened once for each attempt to send it. Clones share it.
+#[derive(Clone)]
+pub struct Source(Arc<Kind>);
+
+enum Kind {
+    Bytes(Vec<u8>),
+    Secret(Zeroizing<Vec<u8>>),
+    File(PathBuf),
+    Reader {
+        state: Mutex<ReaderState>,
+        size: Option<u64>,
+    },
+}
+
+pub(crate) struct ReaderState {
+    reader: Box<dyn ReadBytes>,
+    position: u64,
+    busy: bool,
+}
+
+impl Source {
+    /// Bytes in memory.
+    pub fn bytes(data: impl Into<Vec<u8>>) -> Self {
+        Self(Arc::new(Kind::Bytes(data.into())))
+    }
+
+    /// Bytes that are wiped when the source goes.
+    pub(crate) fn secret(data: &[u8]) -> Self {
+        Self(Arc::new(Kind::Secret(Zeroizing::new(data.to_vec()))))
+    }
+
+    /// A file, opened anew for each attempt.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Kind::File(path.into())))
+    }
+
+    /// A reader. `size` is `None` when it is not known; it is used by one call at a time.
+    pub fn reader(reader: Box<dyn ReadBytes>, size: Option<u64>) -> Self {
+        let state = Mutex::new(ReaderState {
+            reader,
+            position: 0,
+            busy: false,
+        });
+        Self(Arc::new(Kind::Reader { state, size }))
+    }
+
+    /// Bytes in all, if known without reading them.
+    pub(crate) fn size(&self) -> Result<Option<u64>> {
+        match &*self.0 {
+            Kind::Bytes(data) => Ok(Some(data.len() as u64)),
+            Kind::Secret(data) => Ok(Some(data.len() as u64)),
+            Kind::File(path) => {
+                let info = std::fs::metadata(path).map_err(|e| file_error(path, &e))?;
+                // A pipe or device has no size of its own.
+                Ok(info.is_file().then_some(info.len()))
+            }
+            Kind::Reader { size, .. } => Ok(*size),
+        }
+    }
+
+    /// Opens the body at `offset` for one attempt.
+    pub(crate) fn open(&self, offset: u64) -> Result<Opened<'_>> {
+        match &*self.0 {
+            Kind::Bytes(data) => Ok(Opened::Bytes(behind(data, offset))),
+            Kind::Secret(data) => Ok(Opened::Bytes(behind(data, offset))),
+            Kind::File(path) => {
+                let mut file = File::open(path).map_err(|e| file_error(path, &e))?;
+                if offset > 0 {
+                    file.seek(SeekFrom::Start(offset))
+                        .map_err(|e| file_error(path, &e))?;
+                }
+                Ok(Opened::File(file, path))
+            }
+            Kind::Reader { state, .. } => {
+                let mut held = lock(state);
+                if held.busy {
+                    return Err(Error::state("the body's reader is in use by another call"));
+                }
+                if held.position > offset {
+                    if !held.reader.rewind() {
+                        return Err(Error::state(
+                            "the body was partly sent and cannot be sent again: give its source a rewind function",
+                        ));
+                    }
+                    held.position = 0;
+                }
+                held.busy = true;
+                drop(held);
+                let mut opened = Opened::Reader(state);
+                opened.skip_to(offset)?;
+                Ok(opened)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &*self.0 {
+            Kind::Bytes(data) => write!(f, "Source({} bytes)", data.len()),
+            Kind::Secret(_) => f.write_str("Source(secret)"),
+            Kind::File(path) => write!(f, "Source({})", path.display()),
+            Kind::Reader { size, .. } => write!(f, "Source(reader of {size:?} bytes)"),
+        }
+    }
+}
+
+fn behind(data: &[u8], offset: u64) -> &[u8] {
+    usize::try_from(offset)
+        .ok()
+        .and_then(|start| data.get(start..))
+        .unwrap_or_default()
+}
+
+fn lock(state: &Mutex<ReaderState>) -> MutexGuard<'_, ReaderState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn file_error(path: &Path, e: &io::Error) -> Error {
+    Error::io(format!("cannot read {}: {e}", path.display())).with_os_code(e.raw_os_error())
+}
+
+/// A body being sent.
+pub(crate) enum Opened<'a> {
+    Bytes(&'a [u8]),
+    File(File, &'a Path),
+    Reader(&'a Mutex<ReaderState>),
+}
+
+impl Opened<'_> {
+    fn skip_to(&mut self, offset: u64) -> Result<()> {
+        let mut scratch = vec![0; 64 * 1024];
+        loop {
+            let Self::Reader(state) = self else {
+                return Ok(());
+            };
+            let left = offset.saturating_sub(lock(state).position);
+            let room = scratch
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            if room == 0 {
+                return Ok(());
+            }
+            if self.read_some(scratch.get_mut(..room).unwrap_or_default())? == 0 {
+                return Err(Error::argument(
+                    "the body became shorter since it was sent first",
+                ));
+            }
+        }
+    }
+
+    /// Reads some bytes; 0 is the end.
+    pub(crate) fn read_some(&mut self, buf: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Bytes(data) => Ok(data.read(buf).unwrap_or(0)),
+            Self::File(file, path) => loop {
+                match file.read(buf) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    other => return other.map_err(|e| file_error(path, &e)),
+                }
+            },
+            Self::Reader(state) => {
+                let mut held = lock(state);
+                let n = held.reader.read(buf)?;
+                if n > buf.len() {
+                    return Err(Error::argument(
+                        "the body's reader returned more bytes than it had room for",
+                    ));
+                }
+                held.position += n as u64;
+                Ok(n)
+            }
+        }
+    }
+}
+
+impl Read for Opened<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buf).map_err(io::Error::other)
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        if let Self::Reader(state) = self {
+            lock(state).busy = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    struct Letters {
+        at: u8,
+        can_rewind: bool,
+    }
+
+    impl ReadBytes for Letters {
+        fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+            let n = buf.len().min(usize::from(10 - self.at)).min(3);
+            for slot in &mut buf[..n] {
+                *slot = b'a' + self.at;
+                self.at += 1;
+            }
+            Ok(n)
+        }
+
+        fn rewind(&mut self) -> bool {
+            if self.can_rewind {
+                self.at = 0;
+            }
+            self.can_rewind
+        }
+    }
+
+    fn all(source: &Source, offset: u64) -> Result<String> {
+        let mut text = String::new();
+        source
+            .open(offset)?
+            .read_to_string(&mut text)
+            .map_err(|e| Error::internal(e.to_string()))?;
+        Ok(text)
+    }
+
+    /// D36, R34: every attempt begins where it should or fails.
+    #[test]
+    fn every_attempt_sends_the_whole_body() {
+        let path = std::env::temp_dir().join(format!("rt-source-{}", std::process::id()));
+        std::fs::write(&path, "abcdefghij").unwrap();
+        for source in [
+            Source::bytes(*b"abcdefghij"),
+            Source::file(&path),
+            Source::reader(
+                Box::new(Letters {
+                    at: 0,
+                    can_rewind: true,
+                }),
+                Some(10),
+            ),
+        ] {
+            for (offset, want) in [
+                (0, "abcdefghij"),
+                (0, "abcdefghij"),
+                (4, "efghij"),
+                (2, "cdefghij"),
+                (10, ""),
+            ] {
+                assert_eq!(
+                    all(&source, offset).unwrap(),
+                    want,
+                    "{source:?} at {offset}"
+                );
+            }
+            assert_eq!(source.size().unwrap(), Some(10));
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(
+            Source::file(&path).open(0).err().unwrap().kind(),
+            ErrorKind::Io
+        );
+    }
+
+    #[test]
+    fn no_rewind_is_an_error_not_an_empty_body() {
+        let source = Source::reader(
+            Box::new(Letters {
+                at: 0,
+                can_rewind: false,
+            }),
+            None,
+        );
+        assert_eq!(all(&source, 0).unwrap(), "abcdefghij");
+        assert_eq!(all(&source, 0).unwrap_err().kind(), ErrorKind::State);
+    }
+
+    #[test]
+    fn one_call_at_a_time() {
+        let source = Source::reader(
+            Box::new(Letters {
+                at: 0,
+                can_rewind: true,
+            }),
+            None,
+        );
+        let first = source.open(0).unwrap();
+        assert_eq!(source.open(0).err().unwrap().kind(), ErrorKind::State);
+        drop(first);
+        assert_eq!(all(&source, 0).unwrap(), "abcdefghij");
+    }
+}

@@ -1,0 +1,238 @@
+//! Access tokens: what a token service answers, and the cache that threads and transports share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::auth::Known;
+use crate::creds::{Fingerprint, is_b64token};
+use crate::error::{Error, Result};
+use crate::flight::Flight;
+use crate::scope::Scopes;
+use crate::secret::Secret;
+use crate::url::Origin;
+
+/// Life of a token whose answer does not tell (distribution, token authentication specification).
+const DEFAULT_LIFE: Duration = Duration::from_secs(60);
+/// Longest life believed.
+const MAX_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A token is not used in the last tenth of its life, or in the last seconds when that is less.
+const MAX_MARGIN: Duration = Duration::from_secs(10);
+/// Most token slots and challenges kept.
+const MAX_ENTRIES: usize = 4096;
+
+/// An access token.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    pub(crate) value: Secret,
+    /// By the local monotonic clock: what the service says of its own time is not looked at.
+    usable_until: Instant,
+    /// A refresh token that replaces the one used.
+    pub(crate) refresh: Option<Secret>,
+}
+
+impl Token {
+    pub(crate) fn is_usable(&self) -> bool {
+        Instant::now() < self.usable_until
+    }
+
+    /// Reads the answer of a token service (token and OAuth2 documentation of distribution). The body is
+    /// never quoted: it may hold tokens.
+    pub(crate) fn parse(body: &[u8], received: Instant) -> Result<Self, &'static str> {
+        let answer: Value = serde_json::from_slice(body).map_err(|_| "its answer is not JSON")?;
+        let answer = answer
+            .as_object()
+            .ok_or("its answer is not a JSON object")?;
+        let text = |name| {
+            answer
+                .get(name)
+                .and_then(Value::as_str)
+                .filter(|t: &&str| !t.is_empty())
+        };
+        let value = text("token")
+            .or_else(|| text("access_token"))
+            .ok_or("its answer holds no token")?;
+        if !is_b64token(value) {
+            return Err("its token has characters that RFC 6750 does not allow");
+        }
+        let life = life(answer.get("expires_in"));
+        let margin = (life / 10).min(MAX_MARGIN);
+        let refresh = text("refresh_token")
+            .filter(|t| !t.chars().any(char::is_control))
+            .map(Secret::new);
+        Ok(Self {
+            value: Secret::new(value),
+            usable_until: received + (life - margin),
+            refresh,
+        })
+    }
+}
+
+/// `expires_in`, leniently: a number or a number as text.
+fn life(expires_in: Option<&Value>) -> Duration {
+    let seconds = match expires_in {
+        Some(Value::Number(n)) => n.as_f64(),
+        Some(Value::String(s)) => s.trim().parse::<f64>().ok(),
+        _ => None,
+    };
+    match seconds {
+        Some(s) if s > 0.0 => Duration::try_from_secs_f64(s)
+            .unwrap_or(MAX_LIFE)
+            .min(MAX_LIFE),
+        _ => DEFAULT_LIFE,
+    }
+}
+
+/// What a token is for. Tokens of different credentials never meet.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) home: Origin,
+    /// The realm as it is asked, its query included.
+    pub(crate) realm: String,
+    pub(crate) service: Option<String>,
+    pub(crate) scopes: Scopes,
+    pub(crate) creds: Fingerprint,
+}
+
+/// Tokens and challenges by what they are for.
+#[derive(Default)]
+pub(crate) struct TokenCache {
+    slots: Mutex<HashMap<Key, Arc<Flight<Token>>>>,
+    challenges: Mutex<HashMap<Origin, Known>>,
+}
+
+impl TokenCache {
+    pub(crate) fn slot(&self, key: &Key) -> Arc<Flight<Token>> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = slots.get(key) {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= MAX_ENTRIES {
+            slots.retain(|_, slot| !slot.is_vacant(|t| t.value.is_usable()));
+        }
+        if slots.len() >= MAX_ENTRIES {
+            slots.clear();
+        }
+        Arc::clone(slots.entry(key.clone()).or_default())
+    }
+
+    /// What the origin asked for last.
+    pub(crate) fn known(&self, origin: &Origin) -> Option<Known> {
+        self.challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(origin)
+            .cloned()
+    }
+
+    pub(crate) fn learn(&self, origin: &Origin, known: Known) {
+        let mut challenges = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if challenges.len() >= MAX_ENTRIES {
+            challenges.clear();
+        }
+        challenges.insert(origin.clone(), known);
+    }
+}
+
+/// The cache that the transports of this process share. A forked child has one of its own: the parent's may
+/// have been locked by a thread that the child does not have.
+pub(crate) fn shared_cache() -> Arc<TokenCache> {
+    struct Node {
+        process: u32,
+        cache: Arc<TokenCache>,
+        next: OnceLock<Box<Node>>,
+    }
+    static FIRST: OnceLock<Box<Node>> = OnceLock::new();
+    let process = std::process::id();
+    let mut place = &FIRST;
+    loop {
+        let node = place.get_or_init(|| {
+            Box::new(Node {
+                process,
+                cache: Arc::default(),
+                next: OnceLock::new(),
+            })
+        });
+        if node.process == process {
+            return Arc::clone(&node.cache);
+        }
+        place = &node.next;
+    }
+}
+
+/// An error of the token service that says what to do, and nothing it must not.
+pub(crate) fn refused(host: &Origin, why: &str) -> Error {
+    Error::auth(format!("the token service at {host} gave no token: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(body: &str) -> Result<(String, u64), &'static str> {
+        let now = Instant::now();
+        let token = Token::parse(body.as_bytes(), now)?;
+        let used = token.usable_until - now;
+        Ok((token.value.expose().to_owned(), used.as_secs()))
+    }
+
+    /// D16-D18, R25-R27, R31.
+    #[test]
+    fn answers() {
+        for (body, want) in [
+            (r#"{"token":"t"}"#, Some(("t", 54))),
+            (r#"{"access_token":"x"}"#, Some(("x", 54))),
+            (r#"{"token":"t","access_token":"x"}"#, Some(("t", 54))),
+            (r#"{"token":"","access_token":"x"}"#, Some(("x", 54))),
+            (r#"{"token":300,"access_token":"x"}"#, Some(("x", 54))),
+            (r#"{"token":"t","expires_in":300}"#, Some(("t", 290))),
+            (r#"{"token":"t","expires_in":"300"}"#, Some(("t", 290))),
+            (r#"{"token":"t","expires_in":299.5}"#, Some(("t", 289))),
+            (r#"{"token":"t","expires_in":2}"#, Some(("t", 1))),
+            (r#"{"token":"t","expires_in":-1}"#, Some(("t", 54))),
+            (
+                r#"{"token":"t","expires_in":1e18}"#,
+                Some(("t", 365 * 24 * 3600 - 10)),
+            ),
+            (r#"{"token":"t","expires_in":1e400}"#, None),
+            (r#"{"token":"t","expires_in":"nan"}"#, Some(("t", 54))),
+            (
+                r#"{"token":"t","issued_at":"2001-01-01T00:00:00Z","expires_in":300}"#,
+                Some(("t", 290)),
+            ),
+            (
+                r#"{"token":"a.b_c~d+e/f-g=="}"#,
+                Some(("a.b_c~d+e/f-g==", 54)),
+            ),
+            (r#"{"token":null}"#, None),
+            (r#"{"token":""}"#, None),
+            (r#"{"token":["a"]}"#, None),
+            (r#"{"token":"a b"}"#, None),
+            (r#"{"token":"a\r\nX: y"}"#, None),
+            (r#"{"token":"a\u0000b"}"#, None),
+            (r#"{"token":"="}"#, None),
+            (r#"{"refresh_token":"secret"}"#, None),
+            ("[]", None),
+            (r#""x""#, None),
+            ("<html>", None),
+            ("", None),
+            (r#"{"token":"t"} trailing"#, None),
+        ] {
+            assert_eq!(
+                seconds(body).ok(),
+                want.map(|(t, s)| (t.to_owned(), s)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_shared_cache_is_one() {
+        assert!(Arc::ptr_eq(&shared_cache(), &shared_cache()));
+    }
+}
