@@ -1,4 +1,4 @@
-//! `WWW-Authenticate` (RFC 9110 section 11).
+//! `WWW-Authenticate` (RFC 9110 section 11): what the challenges are, and which one to answer.
 //!
 //! ```text
 //! field      = [ challenge *( OWS "," OWS challenge ) ]
@@ -6,30 +6,38 @@
 //! auth-param = token BWS "=" BWS ( token / quoted-string )
 //! ```
 //!
-//! The list of challenges and the lists of parameters use the same comma; what tells them apart is whether
-//! the word behind the comma is followed by `=`.
+//! One comma separates challenges as well as parameters. A word after it is a parameter if `=` follows, and
+//! the scheme of the next challenge otherwise.
 
-/// Longest header, all fields together, that is looked at.
-const MAX_HEADER: usize = 64 * 1024;
-/// Most parameters of a challenge and challenges of a header that are kept.
-const MAX_ITEMS: usize = 256;
+use std::collections::HashSet;
 
-/// One challenge: a scheme and what comes with it.
+/// Most bytes that are looked at, all fields together.
+const MAX_BYTES: usize = 64 * 1024;
+/// Most schemes, and most bytes of a text, that are kept for messages.
+const MAX_SCHEMES: usize = 8;
+const MAX_NAME: usize = 32;
+const MAX_WORDS: usize = 1024;
+
+/// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Challenge {
-    /// Lower case.
+    /// The scheme in lower case.
     pub(crate) scheme: String,
-    /// Names in lower case, values unescaped.
+    /// The parameters in their order: names in lower case and no two alike, values unescaped.
     pub(crate) params: Vec<(String, String)>,
+    /// What stands in place of parameters, as with `Negotiate`.
     pub(crate) token68: Option<String>,
 }
 
 impl Challenge {
-    fn param(&self, name: &str) -> Option<&str> {
-        self.params
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
+    /// The value of a parameter. `name` is in lower case.
+    pub(crate) fn param(&self, name: &str) -> Option<&str> {
+        let found = self.params.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.param(name).filter(|value| !value.is_empty())
     }
 }
 
@@ -42,9 +50,10 @@ pub(crate) enum Verdict {
     Basic,
     /// Nothing that can be answered.
     None {
-        /// The schemes that were offered.
+        /// The schemes that were offered, each once and the first few only. Challenges that were rejected
+        /// count.
         schemes: Vec<String>,
-        /// Bearer was among them, but without saying where tokens come from.
+        /// A Bearer challenge was there, but without the realm that says where tokens come from.
         bearer_without_realm: bool,
     },
 }
@@ -52,239 +61,692 @@ pub(crate) enum Verdict {
 /// A Bearer challenge (RFC 6750 section 3; distribution, token authentication specification).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BearerChallenge {
+    /// Where tokens come from, as it was sent; never empty.
     pub(crate) realm: String,
+    /// Whom the token is for.
     pub(crate) service: Option<String>,
+    /// The scopes that the request needs.
     pub(crate) scope: Vec<String>,
+    /// Why the request was refused, such as `invalid_token`.
     pub(crate) error: Option<String>,
 }
 
-/// Chooses what to answer: Bearer with a realm before Basic, the first of each.
-pub(crate) fn judge<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Verdict {
-    let challenges = parse(fields);
-    let text = |c: &Challenge, name| c.param(name).filter(|v| !v.is_empty()).map(str::to_owned);
-    let bearer = challenges
-        .iter()
-        .find(|c| c.scheme == "bearer" && text(c, "realm").is_some());
-    if let Some(c) = bearer {
-        return Verdict::Bearer(BearerChallenge {
-            realm: text(c, "realm").unwrap_or_default(),
-            service: text(c, "service"),
-            scope: c
-                .param("scope")
-                .unwrap_or_default()
-                .split_ascii_whitespace()
-                .map(str::to_owned)
-                .collect(),
-            error: text(c, "error"),
-        });
-    }
-    if challenges.iter().any(|c| c.scheme == "basic") {
-        return Verdict::Basic;
-    }
-    Verdict::None {
-        bearer_without_realm: challenges.iter().any(|c| c.scheme == "bearer"),
-        schemes: challenges.into_iter().map(|c| c.scheme).collect(),
+impl BearerChallenge {
+    fn of(challenge: &Challenge, realm: &str) -> Self {
+        let scope = challenge.param("scope").unwrap_or_default();
+        Self {
+            realm: realm.to_owned(),
+            service: challenge.text("service").map(str::to_owned),
+            scope: scope.split_ascii_whitespace().map(str::to_owned).collect(),
+            error: challenge.text("error").map(|text| capped(text, MAX_WORDS)),
+        }
     }
 }
 
-/// Parses all fields. A challenge that is malformed or names a parameter twice is left out, and so is what
-/// follows it in its field when there is no telling where it ends.
-pub(crate) fn parse<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Vec<Challenge> {
-    let mut out = Vec::new();
-    let mut left = MAX_HEADER;
-    for field in fields {
-        if field.len() > left {
-            break;
+/// Reads the `WWW-Authenticate` fields of a 401 and chooses what to answer.
+pub(crate) fn judge<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Verdict {
+    let Challenges { list, schemes } = parse(fields);
+    let Some(challenge) = select(&list) else {
+        let bearer = |c: &Challenge| c.scheme == "bearer";
+        return Verdict::None {
+            bearer_without_realm: list.iter().any(bearer),
+            schemes,
+        };
+    };
+    match challenge.text("realm") {
+        Some(realm) if challenge.scheme == "bearer" => {
+            Verdict::Bearer(BearerChallenge::of(challenge, realm))
         }
-        left -= field.len();
-        Parser { rest: field }.field(&mut out);
+        _ => Verdict::Basic,
+    }
+}
+
+/// The challenge to answer: the first Bearer with a realm, else the first Basic.
+pub(crate) fn select(challenges: &[Challenge]) -> Option<&Challenge> {
+    let bearer = challenges
+        .iter()
+        .find(|c| c.scheme == "bearer" && c.text("realm").is_some());
+    bearer.or_else(|| challenges.iter().find(|c| c.scheme == "basic"))
+}
+
+/// The challenges of a 401.
+#[derive(Debug, Default)]
+pub(crate) struct Challenges {
+    /// Those that can be read, in order.
+    pub(crate) list: Vec<Challenge>,
+    /// The schemes of all, each once and the first few only, for messages.
+    pub(crate) schemes: Vec<String>,
+}
+
+impl Challenges {
+    fn take(&mut self, open: Open) {
+        let name = capped(&open.challenge.scheme, MAX_NAME);
+        if self.schemes.len() < MAX_SCHEMES && !self.schemes.contains(&name) {
+            self.schemes.push(name);
+        }
+        if !open.rejected {
+            self.list.push(open.challenge);
+        }
+    }
+}
+
+/// Parses all `WWW-Authenticate` fields.
+///
+/// A challenge that names a parameter twice is left out. From a place on that makes no sense the rest of that
+/// field is not read; what came before it counts. Fields beyond 64 KiB in total are passed over.
+pub(crate) fn parse<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Challenges {
+    let mut out = Challenges::default();
+    let mut left = MAX_BYTES;
+    for field in fields {
+        // A field cut in two could be read as something else.
+        let Some(rest) = left.checked_sub(field.len()) else {
+            continue;
+        };
+        left = rest;
+        let mut open: Option<Open> = None;
+        let mut scanner = Scanner { rest: field };
+        while let Some(element) = scanner.element(open.is_some()) {
+            match (element, open.as_mut()) {
+                (Element::Param { name, value }, Some(open)) => open.add(name, value),
+                (Element::Param { .. }, None) => break,
+                (Element::Scheme { scheme, token68 }, _) => {
+                    let next = Some(Open::new(scheme, token68));
+                    if let Some(done) = std::mem::replace(&mut open, next) {
+                        out.take(done);
+                    }
+                }
+            }
+        }
+        if let Some(done) = open {
+            out.take(done);
+        }
     }
     out
 }
 
-struct Parser<'a> {
+/// A challenge whose parameters are being read.
+struct Open {
+    challenge: Challenge,
+    names: HashSet<String>,
+    rejected: bool,
+}
+
+impl Open {
+    fn new(scheme: String, token68: Option<String>) -> Self {
+        let challenge = Challenge {
+            scheme,
+            params: Vec::new(),
+            token68,
+        };
+        Self {
+            challenge,
+            names: HashSet::new(),
+            rejected: false,
+        }
+    }
+
+    fn add(&mut self, name: String, value: Option<String>) {
+        let Some(value) = value.filter(|_| self.names.insert(name.clone())) else {
+            self.rejected = true;
+            return;
+        };
+        self.challenge.params.push((name, value));
+    }
+}
+
+/// What stands between two commas.
+enum Element {
+    Scheme {
+        scheme: String,
+        token68: Option<String>,
+    },
+    /// Without a value where it cannot be told where the value ends.
+    Param { name: String, value: Option<String> },
+}
+
+struct Scanner<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Parser<'a> {
-    fn field(&mut self, out: &mut Vec<Challenge>) {
-        loop {
-            self.skip(|b| is_ows(b) || b == b',');
-            if self.rest.is_empty() || out.len() >= MAX_ITEMS {
-                return;
+impl<'a> Scanner<'a> {
+    /// The next element. `None` at the end, or where the field makes no sense.
+    fn element(&mut self, may_be_param: bool) -> Option<Element> {
+        self.skip(|b| is_space(b) || b == b',');
+        let word = self.take(is_tchar);
+        if word.is_empty() {
+            return None;
+        }
+        let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+        let spaced = self.skip(is_space) > 0;
+        match (self.rest, may_be_param) {
+            ([b'=', rest @ ..], true) => {
+                self.rest = rest;
+                self.skip(is_space);
+                let value = self.value()?;
+                Some(Element::Param { name: word, value })
             }
-            let Some(scheme) = self.token() else { return };
-            // A scheme is followed by a space, a comma or the end.
-            let spaced = self.skip(is_ows) > 0;
-            if !spaced && !matches!(self.rest.first(), None | Some(b',')) {
-                return;
-            }
-            let mut challenge = Challenge {
-                scheme: lower(scheme),
-                params: Vec::new(),
-                token68: None,
-            };
-            let Some(good) = self.credentials(&mut challenge) else {
-                return;
-            };
-            if good {
-                out.push(challenge);
+            ([b'=', ..], false) => None,
+            ([first, ..], _) if !spaced && *first != b',' => None,
+            _ => {
+                let token68 = self.token68(&word);
+                Some(Element::Scheme {
+                    scheme: word,
+                    token68,
+                })
             }
         }
     }
 
-    /// What follows a scheme. `None` when the rest of the field makes no sense, `false` when only this
-    /// challenge does not count.
-    fn credentials(&mut self, challenge: &mut Challenge) -> Option<bool> {
-        if let Some(token68) = self.token68() {
-            challenge.token68 = Some(token68);
-            return Some(true);
+    /// The outer `None`: the rest makes no sense. The inner: this value does not.
+    fn value(&mut self) -> Option<Option<String>> {
+        let before = self.rest;
+        if let [b'"', rest @ ..] = before {
+            self.rest = rest;
+            let value = self.quoted()?;
+            self.end_element();
+            return Some(Some(value));
         }
-        let mut good = true;
+        // URLs are met without quotes, although they are no tokens.
+        let text = self.take(|b| !is_space(b) && !b.is_ascii_control() && !b",;\"".contains(&b));
+        self.end_element();
+        // Where a comma may belong to a query, any reading could be a wrong URL.
+        let doubtful = text.contains(&b'?')
+            && before.get(text.len()) == Some(&b',')
+            && before
+                .get(text.len() + 1..)
+                .is_some_and(|rest| rest.iter().any(|b| !is_space(*b)));
+        Some((!doubtful).then(|| String::from_utf8_lossy(text).into_owned()))
+    }
+
+    /// The rest of a quoted string (RFC 9110 section 5.6.4).
+    fn quoted(&mut self) -> Option<String> {
+        let mut out = Vec::new();
         loop {
-            let before = self.rest;
-            self.skip(|b| is_ows(b) || b == b',');
-            if self.rest.is_empty() {
-                return Some(good);
-            }
-            let separated = challenge.params.is_empty() || contains_comma(before, self.rest);
-            let name = self.token()?;
-            self.skip(is_ows);
-            if self.rest.first() != Some(&b'=') {
-                // The word was the scheme of the next challenge, which a comma must have announced.
-                if !contains_comma(before, self.rest) {
-                    return None;
+            let (byte, rest) = match self.rest {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
+                    return Some(String::from_utf8_lossy(&out).into_owned());
                 }
-                self.rest = before;
-                return Some(good);
-            }
-            if !separated {
+                [b'\\', byte, rest @ ..] | [byte, rest @ ..] => (*byte, rest),
+                [] => return None,
+            };
+            if byte.is_ascii_control() && byte != b'\t' {
                 return None;
             }
-            self.advance(1);
-            self.skip(is_ows);
-            let value = self.value()?;
-            self.skip(is_ows);
-            if !matches!(self.rest.first(), None | Some(b',')) {
-                return None;
-            }
-            let name = lower(name);
-            if challenge.params.iter().any(|(n, _)| *n == name) {
-                good = false;
-            } else if challenge.params.len() < MAX_ITEMS {
-                challenge.params.push((name, value));
-            } else {
-                good = false;
-            }
+            out.push(byte);
+            self.rest = rest;
         }
     }
 
     /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`, alone up to the next comma.
-    fn token68(&mut self) -> Option<String> {
-        let body = self.rest.iter().take_while(|b| is_token68(**b)).count();
-        let pads = self
-            .rest
-            .iter()
-            .skip(body)
-            .take_while(|b| **b == b'=')
-            .count();
-        let after = self.rest.get(body + pads..)?;
-        let end = after
-            .iter()
-            .position(|b| !is_ows(*b))
-            .map(|i| after.get(i).copied());
-        if body == 0 || !matches!(end, None | Some(Some(b','))) {
+    fn token68(&mut self, scheme: &str) -> Option<String> {
+        let before = self.rest;
+        let body = self
+            .take(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+            .len();
+        let pads = self.take(|b| b == b'=').len();
+        self.skip(is_space);
+        let alone = matches!(self.rest, [] | [b',', ..]);
+        // In these two `name=` is a parameter without a value: they have no token68.
+        let known = matches!(scheme, "basic" | "bearer");
+        if body == 0 || !alone || known {
+            self.rest = before;
             return None;
         }
-        let text = String::from_utf8_lossy(self.rest.get(..body + pads)?).into_owned();
-        self.advance(body + pads);
-        Some(text)
+        let text = before.get(..body + pads)?;
+        Some(String::from_utf8_lossy(text).into_owned())
     }
 
-    fn value(&mut self) -> Option<String> {
-        if self.rest.first() == Some(&b'"') {
-            return self.quoted();
+    /// Drops the rest of the field unless a comma follows.
+    fn end_element(&mut self) {
+        self.skip(is_space);
+        if self.rest.first() != Some(&b',') {
+            self.rest = &[];
         }
-        // Some registries leave the quotes of a URL away; what stands there is taken up to the next comma or space.
-        let n = self
+    }
+
+    fn take(&mut self, good: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self
             .rest
             .iter()
-            .take_while(|b| !is_ows(**b) && !matches!(**b, b',' | b'"') && is_text(**b))
-            .count();
-        let text = String::from_utf8_lossy(self.rest.get(..n)?).into_owned();
-        self.advance(n);
-        (n > 0).then_some(text)
+            .position(|b| !good(*b))
+            .unwrap_or(self.rest.len());
+        let (taken, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        taken
     }
 
-    fn quoted(&mut self) -> Option<String> {
-        let mut out = Vec::new();
-        let mut bytes = self.rest.iter().copied().enumerate().skip(1);
-        while let Some((i, byte)) = bytes.next() {
-            match byte {
-                b'"' => {
-                    self.advance(i + 1);
-                    return Some(String::from_utf8_lossy(&out).into_owned());
-                }
-                b'\\' => match bytes.next() {
-                    Some((_, escaped))
-                        if escaped == b'\t' || (escaped >= b' ' && escaped != 0x7f) =>
-                    {
-                        out.push(escaped)
-                    }
-                    _ => return None,
-                },
-                b'\t' | b' '..=0x7e | 0x80.. => out.push(byte),
-                _ => return None,
-            }
-        }
-        None
-    }
-
-    fn token(&mut self) -> Option<&'a [u8]> {
-        let n = self.rest.iter().take_while(|b| is_tchar(**b)).count();
-        let token = self.rest.get(..n).filter(|t| !t.is_empty());
-        self.advance(n);
-        token
-    }
-
-    fn skip(&mut self, what: impl Fn(u8) -> bool) -> usize {
-        let n = self.rest.iter().take_while(|b| what(**b)).count();
-        self.advance(n);
-        n
-    }
-
-    fn advance(&mut self, n: usize) {
-        self.rest = self.rest.get(n..).unwrap_or_default();
+    fn skip(&mut self, good: impl Fn(u8) -> bool) -> usize {
+        self.take(good).len()
     }
 }
 
-/// Whether a comma stands between two positions, of which the second is a suffix of the first.
-fn contains_comma(before: &[u8], after: &[u8]) -> bool {
-    let gap = before
-        .get(..before.len().saturating_sub(after.len()))
-        .unwrap_or_default();
-    gap.iter()
-        .take_while(|b| is_ows(**b) || **b == b',')
-        .any(|b| *b == b',')
-}
-
-fn lower(token: &[u8]) -> String {
-    String::from_utf8_lossy(token).to_ascii_lowercase()
-}
-
-fn is_ows(b: u8) -> bool {
-    matches!(b, b' ' | b'\t')
-}
-
-fn is_text(b: u8) -> bool {
-    b > b' ' && b != 0x7f
-}
-
-fn is_token68(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+/// OWS, and the line breaks of a folded field.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// RFC 9110 section 5.6.2.
-fn is_tchar(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn capped(text: &str, most: usize) -> String {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    const R: &str = "https://auth.example.com/token";
+
+    /// Challenges in a form that tables can hold: `scheme name=value|name=value` or `scheme #token68`.
+    fn shown(fields: &[&[u8]]) -> Vec<String> {
+        let show = |c: Challenge| {
+            let params: Vec<_> = c.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
+            let token68 = c.token68.map(|t| format!(" #{t}")).unwrap_or_default();
+            format!("{} {}{token68}", c.scheme, params.join("|")).replace("  #", " #")
+        };
+        parse(fields.iter().copied())
+            .list
+            .into_iter()
+            .map(show)
+            .map(|s| s.trim_end().to_owned())
+            .collect()
+    }
+
+    fn judged(fields: &[&str]) -> Verdict {
+        judge(fields.iter().map(|f| f.as_bytes()))
+    }
+
+    #[test]
+    fn grammar() {
+        for (rule, fields, want) in [
+            (
+                "R1",
+                vec![r#"bEaReR REALM="R",SeRvIcE="s""#],
+                vec!["bearer realm=R|service=s"],
+            ),
+            (
+                "R2",
+                vec!["Bearer realm = \"R\" ,\tservice=\"s\""],
+                vec!["bearer realm=R|service=s"],
+            ),
+            ("R2", vec!["Bearer\trealm=R"], vec!["bearer realm=R"]),
+            (
+                "R2",
+                vec!["Bearer   realm\t=\t\"R\"  "],
+                vec!["bearer realm=R"],
+            ),
+            (
+                "R2",
+                vec!["Bearer realm=\"R\",\r\n service=\"s\""],
+                vec!["bearer realm=R|service=s"],
+            ),
+            (
+                "R3",
+                vec![r#"Bearer realm="https://a/t?x=1,2&y=\"q\"",service="s\\\/\l""#],
+                vec![r#"bearer realm=https://a/t?x=1,2&y="q"|service=s\/l"#],
+            ),
+            ("R3", vec!["Basic realm=\"a\tb\""], vec!["basic realm=a\tb"]),
+            ("R3", vec![r#"Basic realm="""#], vec!["basic realm="]),
+            (
+                "R4",
+                vec!["Bearer realm=R,service=s"],
+                vec!["bearer realm=R|service=s"],
+            ),
+            (
+                "R4",
+                vec!["Basic realm=!#$%&'*+-.^_`|~09azAZ"],
+                vec!["basic realm=!#$%&'*+-.^_`|~09azAZ"],
+            ),
+            (
+                "R4",
+                vec!["Bearer realm=https://a/t?x=1"],
+                vec!["bearer realm=https://a/t?x=1"],
+            ),
+            (
+                "R4",
+                vec!["Bearer realm=https://a/t?x=1 , "],
+                vec!["bearer realm=https://a/t?x=1"],
+            ),
+            (
+                "R4",
+                vec!["Bearer realm=https://a/t,service=s"],
+                vec!["bearer realm=https://a/t|service=s"],
+            ),
+            ("R4", vec!["Bearer realm=https://a/t?x=1,y=2"], vec![]),
+            (
+                "R4",
+                vec!["Bearer realm=https://a/t?x=1,2, Basic realm=b"],
+                vec!["2", "basic realm=b"],
+            ),
+            (
+                "R5",
+                vec![r#", ,Basic realm="x",,Bearer realm="R","#],
+                vec!["basic realm=x", "bearer realm=R"],
+            ),
+            ("R5", vec!["", ",", " \t, ,"], vec![]),
+            (
+                "R5",
+                vec![r#"Bearer ,realm="R",,service="s""#],
+                vec!["bearer realm=R|service=s"],
+            ),
+            (
+                "R6",
+                vec![
+                    r#"Newauth realm="apps", type=1, title="Login to \"apps\"", Basic realm="simple""#,
+                ],
+                vec![
+                    r#"newauth realm=apps|type=1|title=Login to "apps""#,
+                    "basic realm=simple",
+                ],
+            ),
+            (
+                "R6",
+                vec![
+                    "NTLM",
+                    "Basic realm=a, Bearer realm=b",
+                    "Digest qop=\"auth, auth-int\"",
+                ],
+                vec![
+                    "ntlm",
+                    "basic realm=a",
+                    "bearer realm=b",
+                    "digest qop=auth, auth-int",
+                ],
+            ),
+            (
+                "R7",
+                vec![r#"Negotiate dG9rZW4=, Basic realm="x""#],
+                vec!["negotiate #dG9rZW4=", "basic realm=x"],
+            ),
+            (
+                "R7",
+                vec!["Negotiate YWJj/+== ,Basic"],
+                vec!["negotiate #YWJj/+==", "basic"],
+            ),
+            ("R7", vec!["Negotiate abc"], vec!["negotiate #abc"]),
+            ("R8", vec!["Negotiate, Basic"], vec!["negotiate", "basic"]),
+            (
+                "R8",
+                vec!["X-A.b!~ realm=x, Basic realm=y"],
+                vec!["x-a.b!~ realm=x", "basic realm=y"],
+            ),
+            (
+                "R9",
+                vec![r#"Bearer realm="https://good",realm="https://evil""#],
+                vec![],
+            ),
+            (
+                "R9",
+                vec![r#"Bearer realm="R",REALM="R", Basic realm="b""#],
+                vec!["basic realm=b"],
+            ),
+            (
+                "R9",
+                vec![r#"Bearer realm="R",a=1,b=2,a=3"#, "Basic"],
+                vec!["basic"],
+            ),
+            (
+                "R10",
+                vec!["\"", "=x", "Basic realm=b", "Bearer realm=\"", "@"],
+                vec!["basic realm=b", "bearer"],
+            ),
+            (
+                "R10",
+                vec!["realm=x, Basic realm=y", "Basic realm=z"],
+                vec!["basic realm=z"],
+            ),
+            (
+                "R11",
+                vec!["Basic realm=x, Bearer service=s"],
+                vec!["basic realm=x", "bearer service=s"],
+            ),
+            ("R11", vec!["Bearer", "realm=R"], vec!["bearer"]),
+            ("R12", vec!["Basic  "], vec!["basic"]),
+            (
+                "R12",
+                vec!["Bearer realm=,service=s"],
+                vec!["bearer realm=|service=s"],
+            ),
+            ("R12", vec!["Bearer realm="], vec!["bearer realm="]),
+            (
+                "R13",
+                vec![r#"Bearer realm="R",service="unterminated"#],
+                vec!["bearer realm=R"],
+            ),
+            ("R13", vec![r#"Bearer realm="R\"#], vec!["bearer"]),
+            (
+                "R13",
+                vec!["Basic realm=\"a\0b\", Bearer realm=R"],
+                vec!["basic"],
+            ),
+            (
+                "R13",
+                vec!["Basic realm=\"Régistre 東京\""],
+                vec!["basic realm=Régistre 東京"],
+            ),
+            (
+                "R13",
+                vec![r#"Basic realm="Dev" charset="UTF-8""#],
+                vec!["basic realm=Dev"],
+            ),
+            (
+                "R13",
+                vec![r#"Bearer realm="R";service="s""#],
+                vec!["bearer realm=R"],
+            ),
+            ("R13", vec!["Bearer=realm=\"R\""], vec![]),
+            ("R13", vec!["Bearer\"R\""], vec![]),
+            (
+                "R13",
+                vec![r#"Basic realm="Bearer realm=R""#],
+                vec!["basic realm=Bearer realm=R"],
+            ),
+        ] {
+            let bytes: Vec<_> = fields.iter().map(|f| f.as_bytes()).collect();
+            assert_eq!(shown(&bytes), want, "{rule} {fields:?}");
+        }
+        assert_eq!(
+            shown(&[b"Basic realm=\"R\xe9g\""]),
+            ["basic realm=R\u{fffd}g"]
+        );
+    }
+
+    #[test]
+    fn choice() {
+        let bearer = |realm: &str, service: Option<&str>, scope: &[&str]| {
+            Verdict::Bearer(BearerChallenge {
+                realm: realm.to_owned(),
+                service: service.map(str::to_owned),
+                scope: scope.iter().map(|s| (*s).to_owned()).collect(),
+                error: None,
+            })
+        };
+        let none = |schemes: &[&str], bearer_without_realm| Verdict::None {
+            schemes: schemes.iter().map(|s| (*s).to_owned()).collect(),
+            bearer_without_realm,
+        };
+        for (rule, fields, want) in [
+            (
+                "D1",
+                vec![r#"Bearer realm="https://a/t?x=1,2",service="s""#],
+                bearer("https://a/t?x=1,2", Some("s"), &[]),
+            ),
+            (
+                "D2",
+                vec![r#"Bearer realm="R", service="s""#],
+                bearer("R", Some("s"), &[]),
+            ),
+            (
+                "D3",
+                vec![r#"Bearer service="s", realm="R""#],
+                bearer("R", Some("s"), &[]),
+            ),
+            ("D4", vec![r#"Bearer  Realm = "R""#], bearer("R", None, &[])),
+            ("D5", vec!["Negotiate", "Basic"], Verdict::Basic),
+            (
+                "D6",
+                vec![r#"Bearer realm="a\"b""#],
+                bearer("a\"b", None, &[]),
+            ),
+            (
+                "D7",
+                vec![r#"Basic realm="x", Bearer realm="R",service="s""#],
+                bearer("R", Some("s"), &[]),
+            ),
+            ("D7", vec![r#"Negotiate, Basic realm="x""#], Verdict::Basic),
+            (
+                "D8",
+                vec![r#"Bearer realm="https://good",realm="https://evil""#],
+                none(&["bearer"], false),
+            ),
+            (
+                "D9",
+                vec![r#"Bearer realm="https://a/t?foo=bar""#],
+                bearer("https://a/t?foo=bar", None, &[]),
+            ),
+            (
+                "R6",
+                vec!["Basic", "Bearer realm=a", "Bearer realm=b"],
+                bearer("a", None, &[]),
+            ),
+            (
+                "R6",
+                vec!["Bearer", "Bearer realm=\"\"", "Bearer realm=b"],
+                bearer("b", None, &[]),
+            ),
+            (
+                "R9",
+                vec!["Bearer realm=a,realm=b", "Basic"],
+                Verdict::Basic,
+            ),
+            (
+                "R12",
+                vec![r#"Bearer service="s""#],
+                none(&["bearer"], true),
+            ),
+            (
+                "R12",
+                vec![r#"Bearer realm="",service="s", Basic"#],
+                Verdict::Basic,
+            ),
+            ("R12", vec![], none(&[], false)),
+            ("R12", vec![","], none(&[], false)),
+            (
+                "R8",
+                vec!["Negotiate, NTLM", "ntlm", "OAuth2 realm=R"],
+                none(&["negotiate", "ntlm", "oauth2"], false),
+            ),
+            (
+                "R14",
+                vec![
+                    r#"Bearer realm="R",scope="repository:a:pull,push  repository:b:pull",service="""#,
+                ],
+                bearer("R", None, &["repository:a:pull,push", "repository:b:pull"]),
+            ),
+            (
+                "R14",
+                vec![r#"Bearer realm="R",scope="""#],
+                bearer("R", None, &[]),
+            ),
+        ] {
+            assert_eq!(judged(&fields), want, "{rule} {fields:?}");
+        }
+    }
+
+    /// R14.
+    #[test]
+    fn errors_of_bearer() {
+        let field = format!(
+            r#"Bearer realm="{R}",error="invalid_token",error_description="The token \"t\" expired""#
+        );
+        let Verdict::Bearer(challenge) = judged(&[&field]) else {
+            panic!("no Bearer");
+        };
+        assert_eq!(challenge.realm, R);
+        assert_eq!(challenge.error.as_deref(), Some("invalid_token"));
+    }
+
+    /// R13.
+    #[test]
+    fn hostile_fields_are_bounded() {
+        let start = Instant::now();
+        let repeat = |prefix: &str, text: &str, count: usize, suffix: &str| {
+            format!("{prefix}{}{suffix}", text.repeat(count))
+        };
+        let many: String = (0..5000).map(|i| format!(",p{i}=v")).collect();
+        for (field, want) in [
+            (repeat("Bearer realm=\"", "a", 65_000, ""), Some(1)),
+            (repeat("Bearer realm=\"", "a", 65_536, "\""), Some(0)),
+            (repeat("Basic realm=\"", "\\\"", 20_000, "\""), Some(1)),
+            (repeat("", "Basic realm=a, ", 4000, ""), Some(4000)),
+            (repeat("Bearer realm=\"R\"", ",a=b", 10_000, ""), Some(0)),
+            (format!("Bearer realm=\"R\"{many}"), Some(1)),
+            (repeat("", "a,", 30_000, ""), Some(30_000)),
+            (repeat("", "a a,", 16_000, ""), None),
+            (repeat("Negotiate ", "=", 60_000, ""), None),
+            (repeat("", ",", 65_536, ""), Some(0)),
+            (repeat("Bearer ", "a ", 30_000, ""), None),
+            (repeat("Bearer ", "\\", 60_000, ""), None),
+            (repeat("Bearer a=\"", "\\", 60_000, "\""), None),
+            (repeat("", "\0", 60_000, ""), Some(0)),
+        ] {
+            let got = parse([field.as_bytes()].into_iter()).list.len();
+            let name = field.get(..20).unwrap_or_default();
+            assert!(want.is_none_or(|want| want == got), "{name}: {got}");
+            let Verdict::None { schemes, .. } = judged(&[&field]) else {
+                continue;
+            };
+            assert!(schemes.len() <= MAX_SCHEMES, "{name}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_bound_is_for_all_fields_together() {
+        let large = format!("Negotiate {}", "a".repeat(60_000));
+        let fields = [large.as_str(), large.as_str(), "Basic realm=b"];
+        let found = parse(fields.iter().map(|f| f.as_bytes())).list;
+        let schemes: Vec<_> = found.iter().map(|c| c.scheme.as_str()).collect();
+        assert_eq!(schemes, ["negotiate", "basic"]);
+    }
+
+    /// Every short text over the characters that matter is read without a panic, and within the grammar's
+    /// promises.
+    #[test]
+    fn short_texts() {
+        let alphabet = b"a=\", \\;\xc3";
+        let mut texts: Vec<Vec<u8>> = vec![
+            b"Bearer ".to_vec(),
+            b"basic realm=\"x\",".to_vec(),
+            Vec::new(),
+        ];
+        for _ in 0..5 {
+            let longer = texts.iter().flat_map(|t| {
+                alphabet.iter().map(move |b| {
+                    let mut text = t.clone();
+                    text.push(*b);
+                    text
+                })
+            });
+            texts = longer.collect();
+            for text in &texts {
+                for challenge in parse([text.as_slice()].into_iter()).list {
+                    assert!(!challenge.scheme.is_empty(), "{text:?}");
+                    let mut names: Vec<_> = challenge.params.iter().map(|(n, _)| n).collect();
+                    names.sort();
+                    names.dedup();
+                    assert_eq!(names.len(), challenge.params.len(), "{text:?}");
+                }
+            }
+        }
+    }
 }

@@ -1,101 +1,504 @@
-//! What a registry says about a failure (distribution-spec, "Error Codes"), read leniently.
+//! What a registry says about a failure: the error body of the distribution-spec ("Error Codes"), and
+//! whatever else is sent in its place.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
 
 use crate::error::Diagnostic;
 
+/// Most bytes of a message that are kept.
 const MAX_TEXT: usize = 8 * 1024;
-const MAX_ENTRIES: usize = 10_000;
+/// Most bytes of a code that are kept.
+const MAX_CODE: usize = 256;
+/// Most entries that are kept.
+const MAX_ENTRIES: usize = 100;
+/// Most bytes of a summary.
+const MAX_SUMMARY: usize = 512;
+/// The code of what has none.
+const UNKNOWN: &str = "UNKNOWN";
 
-/// The entries of an error body. What is not understood becomes one entry `UNKNOWN` with the text.
+/// The diagnostics in the body of a failure, at most 100.
+///
+/// - A JSON object with a list `errors` of objects gives one for each; members that are missing or null are
+///   `None`, and `detail` is kept as JSON text. A body that was cut off gives the entries that are whole.
+/// - The error object of OAuth (RFC 6749 section 5.2) gives one with its `error` and `error_description`.
+/// - An empty body and the object `{}` say nothing and give none.
+/// - Anything else gives one with the code `UNKNOWN` and the text of the body.
+///
+/// The text may be UTF-8 or UTF-16, with a byte order mark or without; what is invalid is replaced, and so are
+/// control characters other than line breaks and tabs. Messages are cut after 8 KiB; where that happens to a
+/// body, the end says so and names `content_type`.
 pub(crate) fn parse(body: &[u8], content_type: Option<&str>) -> Vec<Diagnostic> {
     let text = decode(body);
-    let text = text.trim();
-    let Ok(value) = serde_json::from_str::<Value>(text) else {
-        return unknown(text, content_type);
+    if text.is_empty() {
+        return Vec::new();
+    }
+    let found = match serde_json::from_str(&text) {
+        Ok(Value::Object(object)) => read_object(&object),
+        Ok(_) => None,
+        Err(e) if e.is_eof() => read_cut(&text),
+        Err(_) => None,
     };
-    let Some(object) = value.as_object() else {
-        return unknown(text, content_type);
-    };
-    let field = |name: &str| object.get(name).and_then(Value::as_str).map(cap);
+    found.unwrap_or_else(|| vec![raw(&text, content_type)])
+}
+
+/// One line for an error message: `CODE: message; CODE: message`, at most about 512 bytes. Empty when there
+/// is nothing to say.
+pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
+    let mut out = String::new();
+    for diagnostic in diagnostics {
+        let message = diagnostic.message.as_deref().map(brief).unwrap_or_default();
+        let code = diagnostic.code.as_deref().unwrap_or_default();
+        let parts: Vec<_> = [code, &message]
+            .into_iter()
+            .filter(|p| !p.is_empty())
+            .collect();
+        if parts.is_empty() {
+            continue;
+        }
+        if !out.is_empty() {
+            out.push_str("; ");
+        }
+        out.push_str(&parts.join(": "));
+        if out.len() > MAX_SUMMARY {
+            out.truncate(boundary(&out, MAX_SUMMARY));
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+/// `None` when the object is of no known kind.
+fn read_object(object: &Map<String, Value>) -> Option<Vec<Diagnostic>> {
+    if object.is_empty() {
+        return Some(Vec::new());
+    }
     match object.get("errors") {
         Some(Value::Array(all)) => {
-            if all.iter().any(|e| !e.is_object()) {
-                return unknown(text, content_type);
-            }
-            all.iter().take(MAX_ENTRIES).map(entry).collect()
+            let objects = all.iter().all(Value::is_object);
+            objects.then(|| all.iter().take(MAX_ENTRIES).map(entry).collect())
         }
-        Some(_) => unknown(text, content_type),
-        None => {
-            if let Some(code) = field("error") {
-                let message = field("error_description");
-                return vec![Diagnostic {
-                    code: Some(code),
-                    message,
-                    detail: None,
-                }];
-            }
-            if object.is_empty() {
-                Vec::new()
-            } else {
-                unknown(text, content_type)
-            }
-        }
+        Some(_) => None,
+        None => oauth(object).map(|diagnostic| vec![diagnostic]),
     }
 }
 
 fn entry(value: &Value) -> Diagnostic {
-    let text = |name| value.get(name).and_then(Value::as_str).map(cap);
-    let detail = value
-        .get("detail")
-        .filter(|d| !d.is_null())
-        .map(|d| d.to_string());
+    let member = |name| value.get(name).filter(|v| !v.is_null());
+    let text = |name, most| {
+        member(name).map(|v| match v.as_str() {
+            Some(text) => clean(text, most),
+            None => clean(&v.to_string(), most),
+        })
+    };
     Diagnostic {
-        code: text("code"),
-        message: text("message"),
-        detail,
+        code: text("code", MAX_CODE),
+        message: text("message", MAX_TEXT),
+        detail: member("detail").map(Value::to_string),
     }
 }
 
-fn unknown(text: &str, content_type: Option<&str>) -> Vec<Diagnostic> {
-    let _ = content_type;
-    vec![Diagnostic {
-        code: Some("UNKNOWN".to_owned()),
-        message: Some(cap(text)),
+fn oauth(object: &Map<String, Value>) -> Option<Diagnostic> {
+    let text = |name| {
+        object
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
+    let code = text("error").filter(|code| !code.contains(char::is_whitespace))?;
+    let message = text("error_description")?;
+    Some(Diagnostic {
+        code: Some(clean(code, MAX_CODE)),
+        message: Some(clean(message, MAX_TEXT)),
         detail: None,
-    }]
+    })
 }
 
-fn cap(text: &str) -> String {
-    let end = (0..=MAX_TEXT.min(text.len()))
-        .rev()
-        .find(|i| text.is_char_boundary(*i))
-        .unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned()
+fn raw(text: &str, content_type: Option<&str>) -> Diagnostic {
+    let mut message = clean(text, MAX_TEXT);
+    if text.len() > MAX_TEXT {
+        let kind = content_type.unwrap_or("no media type told");
+        message.push_str(&format!("… [cut; {}]", clean(kind, MAX_CODE)));
+    }
+    Diagnostic {
+        code: Some(UNKNOWN.to_owned()),
+        message: Some(message),
+        detail: None,
+    }
 }
 
-fn decode(body: &[u8]) -> String {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    String::from_utf8_lossy(body).into_owned()
-}
-
-/// Short text for an error message.
-pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
-    let mut out = String::new();
-    for d in diagnostics {
-        let part = match (d.code.as_deref(), d.message.as_deref()) {
-            (Some(code), Some(message)) if !message.is_empty() => format!("{code}: {message}"),
-            (Some(code), _) => code.to_owned(),
-            (None, Some(message)) => message.to_owned(),
-            (None, None) => continue,
-        };
-        if !out.is_empty() {
-            out.push_str("; ");
-        }
-        out.push_str(&part);
-        if out.len() > 512 {
+/// The whole entries of a body that ends too early, which is how one longer than the limit looks.
+fn read_cut(text: &str) -> Option<Vec<Diagnostic>> {
+    let list = text
+        .trim_start()
+        .strip_prefix('{')?
+        .trim_start()
+        .strip_prefix("\"errors\"")?;
+    let mut rest = list
+        .trim_start()
+        .strip_prefix(':')?
+        .trim_start()
+        .strip_prefix('[')?;
+    let mut out = Vec::new();
+    while out.len() < MAX_ENTRIES {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let Some(Ok(value)) = values.next() else {
             break;
+        };
+        if !value.is_object() {
+            return None;
+        }
+        out.push(entry(&value));
+        let after = rest.get(values.byte_offset()..)?.trim_start();
+        let Some(after) = after.strip_prefix(',') else {
+            break;
+        };
+        rest = after;
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+fn decode(body: &[u8]) -> Cow<'_, str> {
+    let (body, big) = match body {
+        [0xef, 0xbb, 0xbf, rest @ ..] => return String::from_utf8_lossy(rest),
+        // JSON and markup begin with ASCII: half of the first unit is zero. A mark alone proves nothing.
+        [0xff, 0xfe, rest @ ..] if matches!(rest, [1..=255, 0, ..]) => (rest, false),
+        [0xfe, 0xff, rest @ ..] if matches!(rest, [0, 1..=255, ..]) => (rest, true),
+        [1..=255, 0, 1..=255, 0, ..] => (body, false),
+        [0, 1..=255, 0, 1..=255, ..] => (body, true),
+        _ => return String::from_utf8_lossy(body),
+    };
+    let unit = |pair: &[u8]| match (pair, big) {
+        ([a, b], true) => u16::from_be_bytes([*a, *b]),
+        ([a, b], false) => u16::from_le_bytes([*a, *b]),
+        _ => 0xfffd,
+    };
+    let chars = char::decode_utf16(body.chunks(2).map(unit));
+    Cow::Owned(
+        chars
+            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect(),
+    )
+}
+
+/// At most `most` bytes, with control characters other than line breaks and tabs replaced.
+fn clean(text: &str, most: usize) -> String {
+    let visible = |c: char| {
+        if c.is_control() && !matches!(c, '\t' | '\r' | '\n') {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let text = text.get(..boundary(text, most)).unwrap_or_default();
+    text.chars().map(visible).collect()
+}
+
+fn boundary(text: &str, most: usize) -> usize {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    end
+}
+
+/// A message on one line. Of a page only the title, of an object of no known kind only the text in it.
+fn brief(message: &str) -> String {
+    let text = title(message).or_else(|| details(message));
+    let text = text.unwrap_or_else(|| message.to_owned());
+    let text = text
+        .get(..boundary(&text, MAX_SUMMARY + 1))
+        .unwrap_or_default();
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn title(message: &str) -> Option<String> {
+    let page = message.trim_start();
+    if !page.starts_with('<') {
+        return None;
+    }
+    // Lengths stay the same, so that places in one are places in the other.
+    let lower = page.to_ascii_lowercase();
+    let begin = lower.find("<title>")? + "<title>".len();
+    let end = begin + lower.get(begin..)?.find("</title>")?;
+    let title = page.get(begin..end)?.trim();
+    (!title.is_empty()).then(|| format!("a page titled {title}"))
+}
+
+fn details(message: &str) -> Option<String> {
+    let object: Value = serde_json::from_str(message).ok()?;
+    let text = |name| object.get(name).and_then(Value::as_str);
+    ["details", "detail", "message", "error"]
+        .into_iter()
+        .find_map(text)
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
+
+    fn rows(found: &[Diagnostic]) -> Vec<Row<'_>> {
+        found
+            .iter()
+            .map(|d| (d.code.as_deref(), d.message.as_deref(), d.detail.as_deref()))
+            .collect()
+    }
+
+    fn unknown(text: &str) -> Vec<Row<'_>> {
+        vec![(Some(UNKNOWN), Some(text), None)]
+    }
+
+    #[test]
+    fn lists() {
+        let one = |code, message, detail| vec![(code, message, detail)];
+        for (rule, body, want) in [
+            (
+                "22",
+                r#"{"errors":[{"code":"A","message":"m"}]}"#,
+                one(Some("A"), Some("m"), None),
+            ),
+            (
+                "22",
+                "\n {\"errors\":[{\"code\":\"A\"}],\"x\":1}\n",
+                one(Some("A"), None, None),
+            ),
+            (
+                "22",
+                r#"{"errors":[{"message":"m","detail":null}]}"#,
+                one(None, Some("m"), None),
+            ),
+            ("22", r#"{"errors":[{}]}"#, one(None, None, None)),
+            ("22", r#"{"errors":[]}"#, vec![]),
+            ("22", "{}", vec![]),
+            ("22", "", vec![]),
+            (
+                "22",
+                r#"{"errors":[{"code":"A","message":"m"},{"code":"B","detail":"d"}]}"#,
+                vec![
+                    (Some("A"), Some("m"), None),
+                    (Some("B"), None, Some("\"d\"")),
+                ],
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":{"Tag":"t"}}]}"#,
+                one(None, None, Some(r#"{"Tag":"t"}"#)),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":[1,"a",null]}]}"#,
+                one(None, None, Some(r#"[1,"a",null]"#)),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":false}]}"#,
+                one(None, None, Some("false")),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":-7}]}"#,
+                one(None, None, Some("-7")),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":1.5}]}"#,
+                one(None, None, Some("1.5")),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"detail":""}]}"#,
+                one(None, None, Some("\"\"")),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"code":7,"message":["m"]}]}"#,
+                one(Some("7"), Some(r#"["m"]"#), None),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"code":"any thing"}]}"#,
+                one(Some("any thing"), None, None),
+            ),
+            (
+                "R47",
+                "\u{feff}{\"errors\":[{\"code\":\"A\"}]}",
+                one(Some("A"), None, None),
+            ),
+            (
+                "R47",
+                r#"{"errors":[{"message":"a\u0000b\u001bc\u0085d\ne"}]}"#,
+                one(None, Some("a\u{fffd}b\u{fffd}c\u{fffd}d\ne"), None),
+            ),
+            (
+                "D51",
+                r#"{"error":"invalid_grant","error_description":"expired"}"#,
+                one(Some("invalid_grant"), Some("expired"), None),
+            ),
+        ] {
+            assert_eq!(rows(&parse(body.as_bytes(), None)), want, "{rule} {body}");
         }
     }
-    out.chars().take(512).collect()
+
+    #[test]
+    fn what_is_no_list_is_unknown() {
+        for (rule, body) in [
+            ("22", "slow down"),
+            ("22", " "),
+            ("22", r#"{"errors":null}"#),
+            ("D50", r#"{"errors":[1]}"#),
+            ("D50", r#"{"errors":[{"code":"A"},null]}"#),
+            ("D50", r#"{"errors":"x"}"#),
+            ("D50", r#"{"errors":{"code":"X"}}"#),
+            ("D51", r#"{"details":"incorrect username or password"}"#),
+            ("D51", r#"{"Error Encountered" : "x"}"#),
+            ("D51", r#"{"error":"some text"}"#),
+            ("D51", r#"{"error":"some text","error_description":"d"}"#),
+            ("D51", r#"{"error":{"code":1},"error_description":"d"}"#),
+            ("D54", "<html>\r\n<title>502</title>\r\n</html>\r\n"),
+            ("R47", "[]"),
+            ("R47", r#""x""#),
+            ("R47", "null"),
+            ("R47", r#"{"errors":[{"code":"A"}]} x"#),
+            ("R47", r#"{"errors":[{"detail":NaN}]}"#),
+            ("R47", "{\"errors\":["),
+            ("R47", "{\"errors\":[1,"),
+            ("R47", "{\"errors"),
+        ] {
+            assert_eq!(
+                rows(&parse(body.as_bytes(), Some("text/html"))),
+                unknown(body),
+                "{rule} {body}"
+            );
+        }
+    }
+
+    /// D52, R47.
+    #[test]
+    fn encodings() {
+        let body = r#"{"errors":[{"code":"Ä"}]}"#;
+        let little: Vec<u8> = body.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = body.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for bytes in [
+            body.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", body.as_bytes()].concat(),
+            little.clone(),
+            [b"\xff\xfe", little.as_slice()].concat(),
+            big.clone(),
+            [b"\xfe\xff", big.as_slice()].concat(),
+        ] {
+            assert_eq!(
+                rows(&parse(&bytes, None)),
+                vec![(Some("Ä"), None, None)],
+                "{bytes:?}"
+            );
+        }
+        for (bytes, want) in [
+            (b"\xff\xfe oops".as_slice(), "\u{fffd}\u{fffd} oops"),
+            (b"R\xe9", "R\u{fffd}"),
+            (b"a\0b", "a\u{fffd}b"),
+            (b"\xff\xfea\0\x00\xd8b\0", "a\u{fffd}b"),
+            (b"\xff\xfea\0b", "a\u{fffd}"),
+        ] {
+            assert_eq!(rows(&parse(bytes, None)), unknown(want), "{bytes:?}");
+        }
+        assert_eq!(rows(&parse(b"\xef\xbb\xbf", None)), vec![]);
+    }
+
+    /// D54, R47.
+    #[test]
+    fn large_bodies_are_cut() {
+        let page = format!("<html>{}", "ä".repeat(100_000));
+        let found = parse(page.as_bytes(), Some("text/html"));
+        let message = found
+            .first()
+            .and_then(|d| d.message.as_deref())
+            .unwrap_or_default();
+        assert_eq!(found.len(), 1);
+        assert!(message.len() < MAX_TEXT + 100, "{}", message.len());
+        assert!(message.ends_with("[cut; text/html]"));
+
+        let entry = r#"{"code":"X","message":"m","detail":{"a":["}",1]}}"#;
+        let many = format!(
+            "{{\"errors\":[{}{entry}]}}",
+            format!("{entry},").repeat(100_000)
+        );
+        let want = (Some("X"), Some("m"), Some(r#"{"a":["}",1]}"#));
+        for body in [many.as_str(), many.get(..65_536).unwrap_or_default()] {
+            assert_eq!(rows(&parse(body.as_bytes(), None)), vec![want; MAX_ENTRIES]);
+        }
+        let begin = "{\"errors\":[".len();
+        for length in 0..3 * entry.len() {
+            let body = many.get(..begin + length).unwrap_or_default();
+            let found = parse(body.as_bytes(), None);
+            match (length + 1) / (entry.len() + 1) {
+                0 => assert_eq!(rows(&found), unknown(body)),
+                whole => assert_eq!(rows(&found), vec![want; whole], "{body}"),
+            }
+        }
+
+        let long = format!(
+            r#"{{"errors":[{{"code":"{0}","message":"{0}"}}]}}"#,
+            "x".repeat(20_000)
+        );
+        let found = parse(long.as_bytes(), None);
+        let lengths = found.first().map(|d| {
+            let length = |text: &Option<String>| text.as_deref().unwrap_or_default().len();
+            (length(&d.code), length(&d.message))
+        });
+        assert_eq!(lengths, Some((MAX_CODE, MAX_TEXT)));
+    }
+
+    /// R47.
+    #[test]
+    fn depth_bombs_are_text() {
+        for open in ["[", "{\"a\":"] {
+            let bomb = format!("{{\"errors\":[{{\"detail\":{}", open.repeat(100_000));
+            let found = parse(bomb.as_bytes(), None);
+            assert_eq!(found.first().and_then(|d| d.code.as_deref()), Some(UNKNOWN));
+            assert_eq!(found.len(), 1);
+        }
+    }
+
+    #[test]
+    fn summaries() {
+        let of = |body: &str| summary(&parse(body.as_bytes(), None));
+        for (body, want) in [
+            ("", ""),
+            ("{}", ""),
+            ("slow\r\n  down\n", "UNKNOWN: slow down"),
+            (
+                r#"{"errors":[{"code":"A","message":"m"},{"code":"B"},{}]}"#,
+                "A: m; B",
+            ),
+            (r#"{"errors":[{"message":"m","detail":"d"}]}"#, "m"),
+            (r#"{"details":"wrong password"}"#, "UNKNOWN: wrong password"),
+            (
+                "<HTML><head>\r\n<Title>502 Bad\nGateway</tItle></head></HTML>",
+                "UNKNOWN: a page titled 502 Bad Gateway",
+            ),
+            ("<html>ä<title>", "UNKNOWN: <html>ä<title>"),
+        ] {
+            assert_eq!(of(body), want, "{body}");
+        }
+        let long = of(&"ä".repeat(10_000));
+        assert!(
+            long.len() <= MAX_SUMMARY + 3 && long.ends_with('…'),
+            "{long}"
+        );
+        let entries = r#"{"code":"AAAA","message":"m"},"#.repeat(90);
+        let many = of(&format!("{{\"errors\":[{entries}{{}}]}}"));
+        assert!(
+            many.len() <= MAX_SUMMARY + 3 && many.starts_with("AAAA: m; AAAA: m; "),
+            "{many}"
+        );
+    }
 }

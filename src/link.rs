@@ -1,132 +1,382 @@
-//! `Link` (RFC 8288): where the next page is.
+//! `Link` (RFC 8288): where the next page of a listing is.
+//!
+//! ```text
+//! Link       = #link-value
+//! link-value = "<" URI-Reference ">" *( OWS ";" OWS link-param )
+//! link-param = token BWS [ "=" BWS ( token / quoted-string ) ]
+//! ```
+//!
+//! Whoever misses a link takes a part of a list for the whole, so what cannot be understood is an error.
 
 use crate::error::{Error, Result};
 
-/// Longest header, all fields together, that is looked at.
-const MAX_HEADER: usize = 64 * 1024;
+/// Most bytes that are looked at, all fields together.
+const MAX_BYTES: usize = 64 * 1024;
 
-/// The target of the first link whose relation is `next`, as it is written.
+/// The target of the first link with the relation `next`, not resolved. Bytes beyond ASCII come
+/// percent-encoded, as RFC 3987 section 3.1 maps an IRI to a URI.
+///
+/// Only the first `rel` of a link counts (RFC 8288 section 3.3). A link with an `anchor` is about another
+/// resource than the page and is passed over (section 3.2).
+///
+/// # Errors
+/// [`Protocol`](crate::error::ErrorKind::Protocol) when there is no such link, but one may be meant: a field
+/// is malformed, `next` stands in single quotes, or there is more than can be looked at (64 KiB).
 pub(crate) fn next<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>> {
-    let mut left = MAX_HEADER;
+    let mut doubt = None;
+    let mut left = MAX_BYTES;
     for field in fields {
-        if field.len() > left {
-            return Err(Error::protocol("the Link header is longer than 64 KiB"));
-        }
-        left -= field.len();
-        let field = std::str::from_utf8(field).map_err(|_| malformed("it is not UTF-8"))?;
-        let mut parser = Parser { rest: field };
-        while let Some(link) = parser.link()? {
-            if link.is_next {
-                return Ok(Some(link.target));
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn malformed(why: &str) -> Error {
-    Error::protocol(format!("the Link header is malformed: {why}"))
-}
-
-struct Link {
-    target: String,
-    is_next: bool,
-}
-
-struct Parser<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Parser<'a> {
-    fn link(&mut self) -> Result<Option<Link>> {
-        self.rest = self.rest.trim_start_matches([' ', '\t', ',']);
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let inner = self
-            .rest
-            .strip_prefix('<')
-            .ok_or_else(|| malformed("a target does not begin with <"))?;
-        let (target, rest) = inner
-            .split_once('>')
-            .ok_or_else(|| malformed("a target does not end with >"))?;
-        self.rest = rest;
-        let mut relation = None;
-        let mut anchored = false;
-        loop {
-            self.skip();
-            let Some(rest) = self.rest.strip_prefix(';') else {
-                break;
-            };
-            self.rest = rest;
-            self.skip();
-            let name = self.take(is_tchar).to_ascii_lowercase();
-            if name.is_empty() {
-                continue;
-            }
-            self.skip();
-            let value = match self.rest.strip_prefix('=') {
-                None => String::new(),
-                Some(rest) => {
-                    self.rest = rest;
-                    self.skip();
-                    self.value()?
-                }
-            };
-            match name.as_str() {
-                // Only the first counts (RFC 8288 section 3.3).
-                "rel" if relation.is_none() => relation = Some(value),
-                "anchor" => anchored = true,
-                _ => {}
-            }
-        }
-        if !(self.rest.is_empty() || self.rest.starts_with(',')) {
-            return Err(malformed("there is no comma between two links"));
-        }
-        let is_next = !anchored
-            && relation.is_some_and(|r| {
-                r.split_ascii_whitespace()
-                    .any(|word| word.eq_ignore_ascii_case("next"))
-            });
-        Ok(Some(Link {
-            target: target.trim().to_owned(),
-            is_next,
-        }))
-    }
-
-    fn value(&mut self) -> Result<String> {
-        let Some(quoted) = self.rest.strip_prefix('"') else {
-            return Ok(self
-                .take(|c| !matches!(c, ';' | ',' | ' ' | '\t'))
-                .to_owned());
+        let Some(rest) = left.checked_sub(field.len()) else {
+            doubt = doubt.or(Some("there is more than 64 KiB of them"));
+            continue;
         };
-        let mut out = String::new();
-        let mut chars = quoted.char_indices();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.rest = quoted.get(i + 1..).unwrap_or_default();
+        left = rest;
+        let mut scanner = Scanner { rest: field };
+        loop {
+            match scanner.link() {
+                Ok(Some(link)) => match link.kind {
+                    Kind::Next => return Ok(Some(encode(link.target))),
+                    Kind::Odd => doubt = doubt.or(Some("a relation stands in single quotes")),
+                    Kind::Other => {}
+                },
+                Ok(None) => break,
+                Err(why) => {
+                    doubt = doubt.or(Some(why));
+                    break;
+                }
+            }
+        }
+    }
+    match doubt {
+        None => Ok(None),
+        Some(why) => Err(Error::protocol(format!(
+            "the Link headers cannot be understood ({why}), so the next page of the list is unknown"
+        ))),
+    }
+}
+
+/// What the relation of a link means here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Next,
+    /// `'next'`: quotes that the grammar does not know.
+    Odd,
+    Other,
+}
+
+impl Kind {
+    fn of(rel: &[u8]) -> Self {
+        let words = || rel.split(u8::is_ascii_whitespace);
+        if words().any(|word| word.eq_ignore_ascii_case(b"next")) {
+            return Self::Next;
+        }
+        let single = |word: &[u8]| word.starts_with(b"'") || word.ends_with(b"'");
+        let bare = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"next");
+        let unquoted = rel.split(|b| b.is_ascii_whitespace() || *b == b'\'');
+        if words().any(single) && unquoted.into_iter().any(bare) {
+            return Self::Odd;
+        }
+        Self::Other
+    }
+}
+
+struct Link<'a> {
+    target: &'a [u8],
+    kind: Kind,
+}
+
+type Malformed = &'static str;
+
+struct Scanner<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scanner<'a> {
+    /// The next link, `None` at the end.
+    fn link(&mut self) -> Result<Option<Link<'a>>, Malformed> {
+        self.take(|b| is_space(b) || b == b',');
+        self.rest = match self.rest {
+            [] => return Ok(None),
+            [b'<', rest @ ..] => rest,
+            _ => return Err("a target does not begin with <"),
+        };
+        let target = self.take(|b| b != b'>');
+        if !self.accept(b'>') {
+            return Err("a target does not end with >");
+        }
+        if target.iter().any(|b| b.is_ascii_control() && !is_space(*b)) {
+            return Err("a target holds control characters");
+        }
+        let target = target.trim_ascii();
+        let mut rel = None;
+        let mut anchor = None;
+        loop {
+            self.spaces();
+            if !self.accept(b';') {
+                break;
+            }
+            self.spaces();
+            let name = self.take(|b| !is_space(b) && !b"=;,\"".contains(&b));
+            self.spaces();
+            let value = if self.accept(b'=') {
+                self.spaces();
+                self.value()?
+            } else {
+                Vec::new()
+            };
+            if name.eq_ignore_ascii_case(b"rel") {
+                rel = rel.or(Some(value));
+            } else if name.eq_ignore_ascii_case(b"anchor") {
+                anchor = anchor.or(Some(value));
+            }
+        }
+        let here = anchor.is_none_or(|anchor| anchor.is_empty());
+        let kind = match rel {
+            Some(rel) if here => Kind::of(&rel),
+            _ => Kind::Other,
+        };
+        if kind != Kind::Next && !matches!(self.rest, [] | [b',', ..]) {
+            return Err("no comma follows a link");
+        }
+        Ok(Some(Link { target, kind }))
+    }
+
+    fn value(&mut self) -> Result<Vec<u8>, Malformed> {
+        if !self.accept(b'"') {
+            return Ok(self.take(|b| !is_space(b) && !b";,".contains(&b)).to_vec());
+        }
+        let mut out = Vec::new();
+        loop {
+            let (byte, rest) = match self.rest {
+                [b'"', rest @ ..] => {
+                    self.rest = rest;
                     return Ok(out);
                 }
-                '\\' => out.extend(chars.next().map(|(_, c)| c)),
-                _ => out.push(c),
-            }
+                [b'\\', byte, rest @ ..] | [byte, rest @ ..] => (*byte, rest),
+                [] => return Err("a quoted value does not end"),
+            };
+            out.push(byte);
+            self.rest = rest;
         }
-        Err(malformed("a quoted value does not end"))
     }
 
-    fn take(&mut self, what: impl Fn(char) -> bool) -> &'a str {
-        let end = self.rest.find(|c| !what(c)).unwrap_or(self.rest.len());
+    fn spaces(&mut self) {
+        self.take(is_space);
+    }
+
+    fn accept(&mut self, byte: u8) -> bool {
+        match self.rest {
+            [first, rest @ ..] if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn take(&mut self, good: impl Fn(u8) -> bool) -> &'a [u8] {
+        let end = self
+            .rest
+            .iter()
+            .position(|b| !good(*b))
+            .unwrap_or(self.rest.len());
         let (taken, rest) = self.rest.split_at(end);
         self.rest = rest;
         taken
     }
-
-    fn skip(&mut self) {
-        self.rest = self.rest.trim_start_matches([' ', '\t']);
-    }
 }
 
-fn is_tchar(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+/// OWS, and the line breaks of a folded field.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn encode(target: &[u8]) -> String {
+    let mut out = String::with_capacity(target.len());
+    for byte in target {
+        if byte.is_ascii() {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use std::time::{Duration, Instant};
+
+    const ERROR: &str = "error";
+    const END: &str = "end";
+
+    fn told(fields: &[&[u8]]) -> String {
+        match next(fields.iter().copied()) {
+            Ok(Some(target)) => target,
+            Ok(None) => END.to_owned(),
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::Protocol);
+                ERROR.to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn links() {
+        for (rule, fields, want) in [
+            ("R43", vec![], END),
+            ("R43", vec![""], END),
+            ("R43", vec![r#"</a>; rel="next""#], "/a"),
+            ("R43", vec![r#"</a>;rel="next""#], "/a"),
+            ("R43", vec!["</a>;rel=next"], "/a"),
+            ("R43", vec![r#"</a> ; REL = "NEXT""#], "/a"),
+            ("R43", vec!["</a>\t;\trel\t=\tNext\t"], "/a"),
+            ("R43", vec![r#"</a>; rel="prev next""#], "/a"),
+            (
+                "R43",
+                vec![r#"</a>; rel="http://example.net/next	next""#],
+                "/a",
+            ),
+            (
+                "R43",
+                vec![r#"</a>; rel="start http://example.net/relation/next""#],
+                END,
+            ),
+            ("R43", vec![r#"</a>; rel="nextpage""#], END),
+            ("R43", vec![r#"</a>; rel="next-archive""#], END),
+            ("R43", vec![r#"</a>; rel="ne\xt""#], "/a"),
+            ("R43", vec![r#"</a>; rel="prev"; rel="next""#], END),
+            ("R43", vec![r#"</a>; rel="next"; rel="prev""#], "/a"),
+            ("R43", vec![r#"</a>; rel*="next""#], END),
+            ("R43", vec![r#"</a>; rev="next""#], END),
+            ("R43", vec!["</a>; rel"], END),
+            ("R43", vec![r#"</a>; title="a"; rel="next""#], "/a"),
+            (
+                "R43",
+                vec![r#"</a>; crossorigin; title*=UTF-8''n%c3%a4; rel=next"#],
+                "/a",
+            ),
+            ("R43", vec![r#"</a>;; rel="next";"#], "/a"),
+            (
+                "R43",
+                vec![r#"</a?x=1,2;y=3&z="q">; rel="next""#],
+                "/a?x=1,2;y=3&z=\"q\"",
+            ),
+            (
+                "R43",
+                vec![r#"</a>; title="a, b; rel=\"prev\" >"; rel="next""#],
+                "/a",
+            ),
+            (
+                "R43",
+                vec![r#"</a>; title="</evil>; rel=next,"; rel="next""#],
+                "/a",
+            ),
+            (
+                "R43",
+                vec![r#"</a>; title="</evil>; rel=next,"; rel="prev""#],
+                END,
+            ),
+            (
+                "R43",
+                vec![r#"</a>; title="\"; rel=next"; rel="prev""#],
+                END,
+            ),
+            ("R43", vec![r#"</a>; rel="prev", </b>; rel="next""#], "/b"),
+            (
+                "R43",
+                vec![r#"</a>; rel="prev""#, r#"</b>; rel="next""#],
+                "/b",
+            ),
+            ("R43", vec![r#", ,</a>; rel="next","#], "/a"),
+            (
+                "R43",
+                vec!["</a>; rel=\"prev\",\r\n </b>; rel=\"next\""],
+                "/b",
+            ),
+            ("R43", vec![r##"</a>; anchor="/other"; rel="next""##], END),
+            (
+                "R43",
+                vec![r##"</a>; rel="next"; anchor="#x", </b>; rel=next"##],
+                "/b",
+            ),
+            ("R43", vec![r##"</a>; rel="next"; anchor="""##], "/a"),
+            ("R43", vec!["</a>"], END),
+            ("R44", vec![r#"<?n=2&last=b>; rel="next""#], "?n=2&last=b"),
+            (
+                "R44",
+                vec![r#"<tags/list?last=b>; rel="next""#],
+                "tags/list?last=b",
+            ),
+            ("R44", vec![r#"< /a >; rel="next""#], "/a"),
+            ("R44", vec![r#"<>; rel="next""#], ""),
+            ("R44", vec![r#"</a?last=é>; rel="next""#], "/a?last=%C3%A9"),
+            (
+                "D42",
+                vec![r#"</v2/_catalog?last=x&n=2>; rel="next""#],
+                "/v2/_catalog?last=x&n=2",
+            ),
+            ("D43", vec!["</a>; rel='next'"], ERROR),
+            ("D43", vec!["</a>; rel='prev next'"], ERROR),
+            ("D43", vec!["</a>; rel='prev'"], END),
+            ("D43", vec!["</a>; rel='next'", "</b>; rel=next"], "/b"),
+            ("D44", vec![r#"<b>; rel="next", <c>; rel="next""#], "b"),
+            ("D44", vec!["<b>; rel=next", "<c>; rel=next"], "b"),
+            ("malformed", vec!["<"], ERROR),
+            ("malformed", vec!["><"], ERROR),
+            ("malformed", vec!["\\"], ERROR),
+            ("malformed", vec![r#"/v2/x>; rel="next""#], ERROR),
+            ("malformed", vec![r#"</v2/x; rel="next""#], ERROR),
+            (
+                "malformed",
+                vec![r#"<<url>?n=2&last=b>; rel="next""#],
+                ERROR,
+            ),
+            ("malformed", vec![r#"</a?x=>&y>; rel="next""#], ERROR),
+            ("malformed", vec![r#"</a>; rel="next"#], ERROR),
+            ("malformed", vec![r#"</a>; rel="next\"#], ERROR),
+            ("malformed", vec![r#"</a>; rel="next"; title="x"#], ERROR),
+            ("malformed", vec!["</a\0>; rel=next"], ERROR),
+            ("malformed", vec!["</a>; rel=prev </b>; rel=next"], ERROR),
+            ("malformed", vec![r#"</a>; title="x" rel="next""#], ERROR),
+            ("malformed", vec!["</a>; rel=prev", "oops"], ERROR),
+            ("malformed", vec!["oops", "</a>; rel=next"], "/a"),
+            ("malformed", vec!["</a>; rel=next", "oops"], "/a"),
+            ("malformed", vec![r#"</a>; rel="next" title="x""#], "/a"),
+            ("odd", vec!["</a>; r&d=\"nope\""], END),
+            ("odd", vec!["</a>; rel=\\"], END),
+            ("odd", vec!["</a>; rel=a\\b"], END),
+        ] {
+            let bytes: Vec<_> = fields.iter().map(|f| f.as_bytes()).collect();
+            assert_eq!(told(&bytes), want, "{rule} {fields:?}");
+        }
+        assert_eq!(told(&[b"</a?last=\xe9>; rel=next"]), "/a?last=%E9");
+        assert_eq!(told(&[b"</a>; title=\"\xff\"; rel=next"]), "/a");
+    }
+
+    #[test]
+    fn hostile_fields_are_bounded() {
+        let start = Instant::now();
+        let good = "</a>; rel=next";
+        for (text, want) in [
+            ("<".repeat(60_000), ERROR),
+            ("<>".repeat(30_000), ERROR),
+            ("<>,".repeat(20_000), END),
+            (",".repeat(65_536), END),
+            (",".repeat(65_537), ERROR),
+            (format!("</a>{}", ";".repeat(60_000)), END),
+            (format!("</a>{}", "; rel=x".repeat(9_000)), END),
+            (format!("</a>; rel=\"{}\"", "x ".repeat(30_000)), END),
+            (format!("</a>; rel=\"{}", "\\\"".repeat(30_000)), ERROR),
+            (format!("</a>; rel={}", "'".repeat(60_000)), END),
+        ] {
+            let shown = text.get(..20).unwrap_or_default();
+            assert_eq!(told(&[text.as_bytes()]), want, "{shown}");
+        }
+        let long = ",".repeat(65_537);
+        assert_eq!(told(&[long.as_bytes(), good.as_bytes()]), "/a");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
 }

@@ -2,17 +2,17 @@
 //! library is inside.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore,
-};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore};
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
 use super::call::Call;
@@ -273,11 +273,11 @@ impl Wire for super::tcp::Tcp {
 /// TLS to a proxy, in which TLS to the host behind it may run.
 impl Wire for Tls {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        read_plain(&mut self.tls, &mut self.wire, buf)
+        self.read_plain(buf)
     }
 
     fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        write_plain(&mut self.tls, &mut self.wire, data)
+        self.write_plain(data)
     }
 
     fn is_open(&mut self) -> bool {
@@ -289,47 +289,25 @@ impl Wire for Tls {
     }
 }
 
-/// A TLS connection.
+/// A TLS connection. Records are decrypted where they were read and copied once, to the reader.
 pub(crate) struct Tls {
-    wire: Buffered,
-    tls: ClientConnection,
+    wire: Box<dyn Wire>,
+    tls: UnbufferedClientConnection,
+    /// What came in and was not yet taken apart: `incoming[start..end]`.
+    incoming: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Encrypted, to be sent.
+    outgoing: Vec<u8>,
+    /// Decrypted, for which the reader had no room.
+    plain: Vec<u8>,
+    passed: usize,
+    ended: bool,
     buffers: LazyBuffers,
 }
 
-/// Reads ahead in large pieces: the TLS library asks for small ones.
-struct Buffered {
-    wire: Box<dyn Wire>,
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Read for Buffered {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = self.wire.read(&mut self.input)?;
-        }
-        let ready = self.input.get(self.start..self.end).unwrap_or_default();
-        let n = ready.len().min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..n), ready.get(..n)) {
-            to.copy_from_slice(from);
-        }
-        self.start += n;
-        Ok(n)
-    }
-}
-
-impl Write for Buffered {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.wire.write_all(data)?;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+/// Longest record with its header (RFC 8446 section 5.2).
+const MAX_RECORD: usize = 16 * 1024 + 256 + 5;
 
 impl Tls {
     /// Shakes hands over `wire`, within the call's connect limit.
@@ -347,64 +325,191 @@ impl Tls {
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
             Error::tls(format!("{host} is no name that a certificate could be for"))
         })?;
-        let mut tls = ClientConnection::new(config, name)
+        let tls = UnbufferedClientConnection::new(config, name)
             .map_err(|e| Error::tls(format!("cannot begin TLS with {host}: {e}")))?;
-        let mut wire = Buffered {
+        let mut tls = Self {
             wire,
-            input: vec![0; buffer],
+            tls,
+            incoming: vec![0; buffer],
             start: 0,
             end: 0,
+            outgoing: Vec::new(),
+            plain: Vec::new(),
+            passed: 0,
+            ended: false,
+            buffers: LazyBuffers::new(buffer, buffer),
         };
         let began = std::time::Instant::now();
-        while tls.is_handshaking() {
+        while !tls
+            .advance(&mut [], &[])
+            .map_err(|e| handshake_error(host, e))?
+            .may_write
+        {
             if began.elapsed() >= call.limits().connect {
                 return Err(Error::timeout(format!(
                     "the TLS handshake with {host} took longer than connect-timeout-ms"
                 )));
             }
-            tls.complete_io(&mut wire)
-                .map_err(|e| handshake_error(host, e))?;
         }
-        Ok(Self {
-            wire,
-            tls,
-            buffers: LazyBuffers::new(buffer, buffer),
-        })
+        Ok(tls)
     }
-}
 
-fn write_plain(tls: &mut ClientConnection, wire: &mut Buffered, mut data: &[u8]) -> io::Result<()> {
-    while !data.is_empty() {
-        let taken = tls.writer().write(data)?;
-        data = data.get(taken..).unwrap_or_default();
-        while tls.wants_write() {
-            tls.write_tls(wire)?;
-        }
-    }
-    Ok(())
-}
-
-fn read_plain(
-    tls: &mut ClientConnection,
-    wire: &mut Buffered,
-    buf: &mut [u8],
-) -> io::Result<usize> {
-    loop {
-        match tls.reader().read(buf) {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            // The stream ended without close_notify (RFC 8446 section 6.1). Somebody may have cut it, so
-            // it must not pass for the end of a body that only the end of the stream delimits.
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(into_io(Error::network("the TLS connection was cut")));
+    /// Takes the state machine one step on: decrypts into `out`, encrypts `data`, or moves bytes between the
+    /// state machine and the wire.
+    fn advance(&mut self, out: &mut [u8], data: &[u8]) -> io::Result<Step> {
+        let mut step = Step::default();
+        let incoming = self
+            .incoming
+            .get_mut(self.start..self.end)
+            .unwrap_or_default();
+        let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(incoming);
+        let mut wants_input = false;
+        match state.map_err(io::Error::other)? {
+            ConnectionState::ReadTraffic(mut records) => {
+                while let Some(record) = records.next_record() {
+                    let record = record.map_err(io::Error::other)?;
+                    discard += record.discard;
+                    let room = out.get_mut(step.read..).unwrap_or_default();
+                    let n = room.len().min(record.payload.len());
+                    let (now, later) = record.payload.split_at(n);
+                    if let Some(room) = room.get_mut(..n) {
+                        room.copy_from_slice(now);
+                    }
+                    step.read += n;
+                    self.plain.extend_from_slice(later);
+                }
             }
-            other => return other,
+            ConnectionState::EncodeTlsData(mut chunk) => {
+                let used = self.outgoing.len();
+                self.outgoing.resize(used + MAX_RECORD, 0);
+                let room = self.outgoing.get_mut(used..).unwrap_or_default();
+                let written = chunk.encode(room).map_err(io::Error::other)?;
+                self.outgoing.truncate(used + written);
+            }
+            ConnectionState::TransmitTlsData(sent) => {
+                self.wire.write_all(&self.outgoing)?;
+                self.outgoing.clear();
+                sent.done();
+            }
+            ConnectionState::WriteTraffic(mut writer) => {
+                step.may_write = true;
+                if data.is_empty() {
+                    wants_input = !out.is_empty();
+                } else {
+                    // Each record of up to 16 KiB grows by its header, type and tag.
+                    self.outgoing
+                        .resize(data.len() + (data.len() / 16384 + 1) * 64, 0);
+                    let written = writer
+                        .encrypt(data, &mut self.outgoing)
+                        .map_err(io::Error::other)?;
+                    self.wire
+                        .write_all(self.outgoing.get(..written).unwrap_or_default())?;
+                    self.outgoing.clear();
+                    step.wrote = true;
+                }
+            }
+            ConnectionState::BlockedHandshake => wants_input = true,
+            ConnectionState::PeerClosed | ConnectionState::Closed => self.ended = true,
+            _ => {
+                return Err(into_io(Error::internal(
+                    "the TLS library is in an unknown state",
+                )));
+            }
         }
-        tls.read_tls(wire)?;
-        tls.process_new_packets()
-            .map_err(|e| into_io(Error::tls(format!("the TLS connection broke: {e}"))))?;
-        while tls.wants_write() {
-            tls.write_tls(wire)?;
+        self.start += discard;
+        if wants_input {
+            self.read_wire()?;
         }
+        Ok(step)
+    }
+
+    fn read_wire(&mut self) -> io::Result<()> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.incoming.len() - self.end < MAX_RECORD {
+            self.incoming.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let n = self
+            .wire
+            .read(self.incoming.get_mut(self.end..).unwrap_or_default())?;
+        if n == 0 {
+            // The stream ended without close_notify (RFC 8446 section 6.1). Somebody may have cut it, so it
+            // must not pass for the end of a body that only the end of the stream delimits.
+            return Err(into_io(Error::network("the TLS connection was cut")));
+        }
+        self.end += n;
+        Ok(())
+    }
+
+    fn read_plain(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        loop {
+            let rest = self.plain.get(self.passed..).unwrap_or_default();
+            if !rest.is_empty() {
+                let room = buf.get_mut(filled..).unwrap_or_default();
+                let n = rest.len().min(room.len());
+                if let (Some(room), Some(rest)) = (room.get_mut(..n), rest.get(..n)) {
+                    room.copy_from_slice(rest);
+                }
+                filled += n;
+                self.passed += n;
+            }
+            if self.passed == self.plain.len() {
+                self.plain.clear();
+                self.passed = 0;
+            }
+            let room = buf.len() - filled;
+            let more_at_hand =
+                self.start < self.end && room >= MAX_RECORD && self.has_whole_record();
+            if room == 0 || self.ended || (filled > 0 && !more_at_hand) {
+                return Ok(filled);
+            }
+            filled += self
+                .advance(buf.get_mut(filled..).unwrap_or_default(), &[])
+                .map_err(broken)?
+                .read;
+        }
+    }
+
+    /// Whether the bytes read ahead hold a whole record, so that taking it needs no waiting.
+    fn has_whole_record(&self) -> bool {
+        match self.incoming.get(self.start..self.end) {
+            Some([_, _, _, high, low, rest @ ..]) => {
+                rest.len() >= usize::from(u16::from_be_bytes([*high, *low]))
+            }
+            _ => false,
+        }
+    }
+
+    fn write_plain(&mut self, data: &[u8]) -> io::Result<()> {
+        for piece in data.chunks(64 * 1024) {
+            while !self.advance(&mut [], piece).map_err(broken)?.wrote {
+                if self.ended {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one step of the state machine did.
+#[derive(Default)]
+struct Step {
+    read: usize,
+    wrote: bool,
+    may_write: bool,
+}
+
+/// An error after the handshake.
+fn broken(e: io::Error) -> io::Error {
+    match e
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        Some(tls) => into_io(Error::tls(format!("the TLS connection broke: {tls}"))),
+        None => e,
     }
 }
 
@@ -447,22 +552,24 @@ impl Transport for Tls {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        Ok(write_plain(&mut self.tls, &mut self.wire, output)?)
+        let mut buffers = std::mem::replace(&mut self.buffers, LazyBuffers::new(1, 1));
+        let result = self.write_plain(buffers.output().get(..amount).unwrap_or_default());
+        self.buffers = buffers;
+        Ok(result?)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        let amount = read_plain(
-            &mut self.tls,
-            &mut self.wire,
-            self.buffers.input_append_buf(),
-        )?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
+        let mut buffers = std::mem::replace(&mut self.buffers, LazyBuffers::new(1, 1));
+        let result = self.read_plain(buffers.input_append_buf());
+        if let Ok(amount) = &result {
+            buffers.input_appended(*amount);
+        }
+        self.buffers = buffers;
+        Ok(result? > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.wire.start == self.wire.end && self.wire.wire.is_open()
+        !self.ended && self.plain.is_empty() && self.start == self.end && self.wire.is_open()
     }
 
     fn is_tls(&self) -> bool {
