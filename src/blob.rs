@@ -10,6 +10,8 @@ use crate::download::{Download, content_range, unsatisfied_total};
 use crate::error::{Error, Result};
 use crate::net::call::Call;
 use crate::op::Op;
+use crate::options::Number;
+use crate::parallel::{Parallel, SEGMENT};
 use crate::policy::Purpose;
 use crate::response::{Parts, Response, content_length};
 use crate::retry::Budget;
@@ -244,7 +246,9 @@ impl Place {
             digest: Some(self.digest.clone()),
         };
         let hasher = Hasher::new(self.digest.algorithm());
-        let verified = Download::begun(self, answer, size, call).verified(hasher, 0);
+        let (digest, url) = (self.digest.clone(), self.url.clone());
+        let download = Download::begun(self, answer, size, call);
+        let verified = Verified::new(download, digest, size, &url, hasher, 0);
         Ok(Response::streaming(
             parts,
             Box::new(verified),
@@ -253,26 +257,48 @@ impl Place {
         ))
     }
 
-    /// What is missing of the blob when `have` bytes are there, which `hasher` has seen.
+    /// What is missing of the blob when `have` bytes are there, which `hasher` has seen: over as many
+    /// connections as option `parallel` says.
     pub(crate) fn rest(
         self,
         have: u64,
         hasher: Hasher,
         call: &Arc<Call>,
-    ) -> Result<Verified<Download>> {
-        let mut download = if have == 0 {
-            let mut budget = self.transport.budget();
-            let answer = self.get(None, None, call, &mut budget)?;
+    ) -> Result<Verified<Box<dyn Stream>>> {
+        let connections = self.transport.options().number(Number::Parallel);
+        let (digest, url) = (self.digest.clone(), self.url.clone());
+        let whole = |place: &Self| -> Result<Download> {
+            let mut budget = place.transport.budget();
+            let answer = place.get(None, None, call, &mut budget)?;
             if answer.status != 200 {
-                return Err(self.transport.refusal("GET", answer));
+                return Err(place.transport.refusal("GET", answer));
             }
             let size = content_length(&answer.headers);
-            Download::begun(self, answer, size, call)
-        } else {
-            Download::ranged(self, have, None, None, call)
+            Ok(Download::begun(place.clone(), answer, size, call))
         };
-        download.open()?;
-        Ok(download.verified(hasher, have))
+        let part = |end| -> Result<Download> {
+            let mut download = Download::ranged(self.clone(), have, end, None, call);
+            download.open()?;
+            Ok(download)
+        };
+        let download = match (connections, have) {
+            (1, 0) => whole(&self)?,
+            (1, _) => part(None)?,
+            _ => match part(Some(have + SEGMENT)) {
+                // An empty blob has no first byte.
+                Err(e) if have == 0 && e.http_status() == Some(416) => whole(&self)?,
+                other => other?,
+            },
+        };
+        let size = download.size();
+        let stream: Box<dyn Stream> = match size {
+            Some(size) if download.is_part() && size > have + SEGMENT => {
+                let begun = download.into_bytes(SEGMENT)?;
+                Box::new(Parallel::start(self, begun, have, size, connections, call))
+            }
+            _ => Box::new(download),
+        };
+        Ok(Verified::new(stream, digest, size, &url, hasher, have))
     }
 
     /// The bytes from `first` up to before `end`, of a blob of `size` bytes.

@@ -167,6 +167,9 @@ impl Creds {
                     store.lookup(registry, repository, deadline, &cancelled)?;
                 Ok((credential, found.source))
             }
+            Source::Callback { .. } if !call.may_call_back() => Err(Error::auth(
+                "the credentials callback may only be called by the thread of the call",
+            )),
             Source::Callback { ask, .. } => {
                 let answer = ask(registry, repository)?;
                 match answer.fixed() {

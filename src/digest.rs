@@ -152,3 +152,59 @@ pub(crate) fn referrers_tag(digest: &Digest) -> String {
         cut(digest.hex(), 64)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// D58, R59.
+    #[test]
+    fn grammar() {
+        let (short, long) = ("a1".repeat(32), "b2".repeat(64));
+        for (text, want) in [
+            (format!("sha256:{short}"), true),
+            (format!("sha512:{long}"), true),
+            (format!("SHA256:{short}"), false),
+            (format!("sha256:{}", short.to_uppercase()), false),
+            (format!("sha256:{long}"), false),
+            (format!("sha512:{short}"), false),
+            (format!("md5:{short}"), false),
+            (format!("sha256:{}", "s".repeat(64)), false),
+            (format!("sha256:{short}\n"), false),
+            (format!("sha256-{short}"), false),
+            ("sha256:".to_owned(), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(text.parse::<Digest>().is_ok(), want, "{text:?}");
+        }
+        let error = "x".repeat(100_000).parse::<Digest>().unwrap_err();
+        assert!(error.message().len() < 300);
+    }
+
+    #[test]
+    fn sums() {
+        let empty = Digest::of(Algorithm::Sha256, b"");
+        assert_eq!(
+            empty.hex(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+        let mut pieces = Hasher::new(Algorithm::Sha512);
+        pieces.update(b"ab");
+        pieces.update(b"c");
+        let digest = pieces.finish();
+        assert!(
+            digest
+                .as_str()
+                .starts_with("sha512:ddaf35a193617abacc417349ae204131")
+        );
+        assert_eq!(digest, Digest::of(Algorithm::Sha512, b"abc"));
+    }
+
+    #[test]
+    fn tags_of_referrers() {
+        let digest = Digest::of(Algorithm::Sha512, b"");
+        let tag = referrers_tag(&digest);
+        assert_eq!(tag.len(), 7 + 64);
+        assert!(tag.starts_with("sha512-cf83e1357eefb8bd"));
+    }
+}

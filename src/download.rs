@@ -5,7 +5,6 @@ use std::sync::Arc;
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::blob::Place;
-use crate::digest::Hasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::Call;
 use crate::net::{BUFFER, Body};
@@ -13,7 +12,7 @@ use crate::range;
 use crate::response::content_length;
 use crate::retry::Budget;
 use crate::send::Answer;
-use crate::verify::{Stream, Verified};
+use crate::verify::Stream;
 
 /// A part of a blob as it comes in, asked for again from where it broke off.
 pub(crate) struct Download {
@@ -77,10 +76,35 @@ impl Download {
         }
     }
 
-    /// Has the bytes checked against the blob's digest; `hasher` has seen the first `have`.
-    pub(crate) fn verified(self, hasher: Hasher, have: u64) -> Verified<Self> {
-        let (digest, size, url) = (self.place.digest.clone(), self.size, self.place.url.clone());
-        Verified::new(self, digest, size, &url, hasher, have)
+    /// Bytes of the whole blob, if they are known.
+    pub(crate) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Whether only a part was asked for and only that part is coming.
+    pub(crate) fn is_part(&self) -> bool {
+        self.ranged && self.skip == 0 && self.end.is_some() && self.end < self.size
+    }
+
+    /// Reads a part of `length` bytes into memory.
+    pub(crate) fn into_bytes(mut self, length: u64) -> Result<Vec<u8>> {
+        let length =
+            usize::try_from(length).map_err(|_| Error::internal("a segment is too long"))?;
+        let mut data = vec![0; length];
+        let mut filled = 0;
+        while let Some(room) = data.get_mut(filled..).filter(|r| !r.is_empty()) {
+            match self.read(room)? {
+                0 => {
+                    return Err(Error::network(format!(
+                        "{} sent a range that is too short",
+                        self.place.url
+                    )));
+                }
+                n => filled += n,
+            }
+        }
+        self.finish();
+        Ok(data)
     }
 
     /// Takes over an answer that begins where the download stands.
@@ -139,7 +163,7 @@ impl Download {
                 }
                 if self.size.is_none() {
                     self.size = got.total;
-                    self.end = self.end.or(got.total);
+                    self.end = self.end.into_iter().chain(got.total).min();
                 }
             }
             // The server ignores ranges, or the representation changed; the digest decides about the latter.
@@ -155,7 +179,7 @@ impl Download {
                 }
                 if self.size.is_none() {
                     self.size = told;
-                    self.end = self.end.or(told);
+                    self.end = told;
                 }
                 self.skip = self.position;
             }

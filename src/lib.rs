@@ -26,6 +26,7 @@ mod link;
 mod manifest;
 mod media_type;
 mod net;
+mod parallel;
 mod policy;
 mod range;
 mod retry;

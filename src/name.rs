@@ -26,12 +26,28 @@ pub enum Scheme {
     Https,
 }
 
-/// A registry's host and port, valid by construction: no user information, no path, lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A registry's host and port, valid by construction: no user information, no path. Shown as it was written,
+/// compared in lower case.
+#[derive(Debug, Clone)]
 pub struct Authority {
-    text: String,
+    written: String,
+    lower: String,
     host_end: usize,
     port: Option<u16>,
+}
+
+impl PartialEq for Authority {
+    fn eq(&self, other: &Self) -> bool {
+        self.lower == other.lower
+    }
+}
+
+impl Eq for Authority {}
+
+impl std::hash::Hash for Authority {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.lower.hash(state);
+    }
 }
 
 impl Authority {
@@ -81,25 +97,22 @@ impl Authority {
             ));
         }
         let host_end = lower.len();
-        let text = match port {
-            Some(port) => format!("{lower}:{port}"),
-            None => lower,
-        };
         Ok(Self {
-            text,
+            written: text.to_owned(),
+            lower: text.to_ascii_lowercase(),
             host_end,
             port,
         })
     }
 
-    /// `host[:port]`.
+    /// `host[:port]` as it was written.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.written
     }
 
-    /// The host, IPv6 in brackets.
+    /// The host in lower case, IPv6 in brackets.
     pub fn host(&self) -> &str {
-        self.text.get(..self.host_end).unwrap_or_default()
+        self.lower.get(..self.host_end).unwrap_or_default()
     }
 
     /// The port, if it was named.
@@ -110,9 +123,14 @@ impl Authority {
     /// Whether this is Docker Hub under one of its names.
     pub fn is_docker_hub(&self) -> bool {
         matches!(
-            self.text.as_str(),
+            self.lower.as_str(),
             "docker.io" | DOCKER_HUB | DOCKER_HUB_ENDPOINT
         )
+    }
+
+    /// `host[:port]` in lower case: what credentials are looked up by.
+    pub(crate) fn key(&self) -> &str {
+        &self.lower
     }
 
     /// The `host[:port]` to connect to.
@@ -120,7 +138,7 @@ impl Authority {
         if self.is_docker_hub() {
             DOCKER_HUB_ENDPOINT
         } else {
-            &self.text
+            &self.lower
         }
     }
 
@@ -154,7 +172,7 @@ impl Authority {
 
 impl fmt::Display for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.written)
     }
 }
 
@@ -455,4 +473,172 @@ pub(crate) fn transport_name(text: &str) -> Result<(Authority, Option<Repository
     }
     let (registry, repository) = split_name(text)?;
     Ok((registry, Some(repository)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Registry, repository, tag and digest of a reference, or `None` when it is refused.
+    fn parts(text: &str) -> Option<(String, String, String, String)> {
+        let r = Reference::parse(text).ok()?;
+        let text =
+            |part: Option<&dyn fmt::Display>| part.map_or_else(String::new, |p| p.to_string());
+        Some((
+            r.registry().to_string(),
+            text(r.repository().map(|p| p as &dyn fmt::Display)),
+            text(r.tag().map(|p| p as &dyn fmt::Display)),
+            text(r.digest().map(|p| p as &dyn fmt::Display)),
+        ))
+    }
+
+    /// Contract 25, D58-D61, R64.
+    #[test]
+    fn references() {
+        let sha = format!("sha256:{}", "a".repeat(64));
+        let with_digest = format!("ghcr.io/a/b@{sha}");
+        let with_both = format!("ghcr.io/a/b:t@{sha}");
+        for (text, want) in [
+            (
+                "ubuntu",
+                Some(("index.docker.io", "library/ubuntu", "latest", "")),
+            ),
+            (
+                "docker.io/ubuntu:1",
+                Some(("index.docker.io", "library/ubuntu", "1", "")),
+            ),
+            (
+                "registry-1.docker.io/a/b",
+                Some(("index.docker.io", "a/b", "latest", "")),
+            ),
+            ("ghcr.io/a/b", Some(("ghcr.io", "a/b", "latest", ""))),
+            ("localhost/a", Some(("localhost", "a", "latest", ""))),
+            ("host:5000/a/b:t", Some(("host:5000", "a/b", "t", ""))),
+            ("[::1]:5000/a", Some(("[::1]:5000", "a", "latest", ""))),
+            ("a/b/c", Some(("index.docker.io", "a/b/c", "latest", ""))),
+            ("Asdf.com/a", Some(("Asdf.com", "a", "latest", ""))),
+            (&with_digest, Some(("ghcr.io", "a/b", "", &sha))),
+            (&with_both, Some(("ghcr.io", "a/b", "t", &sha))),
+            ("ghcr.io", Some(("ghcr.io", "", "", ""))),
+            ("localhost:5000", Some(("localhost:5000", "", "", ""))),
+            (
+                "ubuntu:16",
+                Some(("index.docker.io", "library/ubuntu", "16", "")),
+            ),
+            ("", None),
+            ("../../x", None),
+            ("ghcr.io/../x", None),
+            ("ghcr.io/a//b", None),
+            ("ghcr.io/-a-", None),
+            ("ghcr.io/A", None),
+            ("ghcr.io/a%2fb", None),
+            ("ghcr.io/a:-x", None),
+            ("ghcr.io/a:", None),
+            ("ghcr.io/a@sha256:abc", None),
+            ("u:p@gcr.io/a", None),
+            ("ghcr.io/a\n", None),
+            ("ghcr.io:0/a", None),
+            ("ghcr.io:99999/a", None),
+            ("gh_cr.io/a", None),
+        ] {
+            let got = parts(text);
+            let got = got
+                .as_ref()
+                .map(|(a, b, c, d)| (a.as_str(), b.as_str(), c.as_str(), d.as_str()));
+            assert_eq!(got, want, "{text:?}");
+        }
+        assert!(Reference::parse(&format!("ghcr.io/{}", "a".repeat(300))).is_err());
+        assert!(Reference::parse(&"a/".repeat(100_000)).is_err());
+        assert_eq!(
+            Reference::parse("ubuntu").unwrap().to_string(),
+            "index.docker.io/library/ubuntu:latest"
+        );
+    }
+
+    /// R64.
+    #[test]
+    fn repositories_and_tags() {
+        for (text, want) in [
+            ("a", true),
+            ("a/b-c_d.e__f--g/1", true),
+            ("a.b", true),
+            ("a___b", false),
+            ("a..b", false),
+            ("a_.b", false),
+            ("a-", false),
+            ("/a", false),
+            ("a/", false),
+            ("a b", false),
+        ] {
+            assert_eq!(Repository::parse(text).is_ok(), want, "{text:?}");
+        }
+        let long = "t".repeat(128);
+        for (text, want) in [
+            ("latest", true),
+            ("_x", true),
+            ("V1.0-a_b", true),
+            (&long, true),
+            ("-x", false),
+            (".x", false),
+            ("", false),
+            ("a/b", false),
+        ] {
+            assert_eq!(Tag::parse(text).is_ok(), want, "{text:?}");
+        }
+        assert!(Tag::parse(&"t".repeat(129)).is_err());
+    }
+
+    /// Contract 24, D56, D57.
+    #[test]
+    fn schemes() {
+        for (text, want) in [
+            ("localhost:5000", Some(Scheme::Http)),
+            ("localhost", Some(Scheme::Http)),
+            ("LOCALHOST:5000", Some(Scheme::Http)),
+            ("x.LOCAL", Some(Scheme::Http)),
+            ("host.local:80", Some(Scheme::Http)),
+            ("a.localhost", Some(Scheme::Http)),
+            ("127.0.0.1:5000", Some(Scheme::Http)),
+            ("[::1]:5000", Some(Scheme::Http)),
+            ("ghcr.io", Some(Scheme::Https)),
+            ("10.0.0.1", Some(Scheme::Https)),
+            ("localhost.evil.com", Some(Scheme::Https)),
+            ("local", Some(Scheme::Https)),
+            ("localhost:5000@evil.com", None),
+            ("evil.com#.local", None),
+            ("evil.com/.local", None),
+            ("user@x.local", None),
+            (".local", None),
+            ("host.local:80\n", None),
+            ("[::1", None),
+            ("[::1]x", None),
+            ("h:", None),
+        ] {
+            assert_eq!(
+                Authority::parse(text).ok().map(|a| a.default_scheme()),
+                want,
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_of_transports() {
+        for (text, want) in [
+            ("ghcr.io", Some(("ghcr.io", None))),
+            ("host:5000", Some(("host:5000", None))),
+            ("ghcr.io/a/b", Some(("ghcr.io", Some("a/b")))),
+            ("ubuntu", Some(("index.docker.io", Some("library/ubuntu")))),
+            ("docker.io", Some(("index.docker.io", None))),
+            ("ghcr.io/a/b:tag", None),
+            ("ghcr.io/a@sha256:x", None),
+            ("", None),
+        ] {
+            let got = transport_name(text).ok();
+            let got = got
+                .as_ref()
+                .map(|(a, r)| (a.as_str(), r.as_ref().map(Repository::as_str)));
+            assert_eq!(got, want, "{text:?}");
+        }
+    }
 }

@@ -165,7 +165,7 @@ impl Transport {
         let only_pulls = actions == Actions::pull();
         let auth = Authenticator::new(
             creds.cloned().unwrap_or_else(Creds::anonymous),
-            authority.as_str(),
+            authority.key(),
             repository.as_ref().map(Repository::as_str),
             actions.scopes(repository.as_ref()),
             only_pulls,

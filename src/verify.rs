@@ -28,6 +28,12 @@ impl Stream for Body {
     }
 }
 
+impl Stream for Box<dyn Stream> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        (**self).read(buf)
+    }
+}
+
 /// A body to be read by pieces of its own choice or into a buffer of the reader's.
 pub(crate) trait Content: Send {
     /// Reads some bytes; 0 is the end, when all that had to be right was right.

@@ -54,6 +54,10 @@ pub(crate) struct Call {
     closes_at_start: u64,
     limits: Limits,
     pub(crate) log: Log,
+    /// Set when the threads that help this call must end.
+    helpers_end: Arc<AtomicBool>,
+    /// Runs on a thread of the library's own, where nothing of the program's may be called.
+    is_helper: bool,
     attempt: Mutex<Attempt>,
     /// The server stopped reading the request: the rest of its body need not be produced.
     body_unwanted: AtomicBool,
@@ -72,6 +76,19 @@ struct Attempt {
     since: Instant,
     moved: u64,
     waited: Duration,
+}
+
+impl Attempt {
+    fn new(now: Instant) -> Self {
+        Self {
+            rule: Rule::PUBLIC,
+            home: None,
+            phase: Phase::Head,
+            since: now,
+            moved: 0,
+            waited: Duration::ZERO,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,22 +116,49 @@ impl Call {
             closes_at_start: closes.0.load(Ordering::SeqCst),
             limits: Limits::of(options),
             log: options.log().clone(),
-            attempt: Mutex::new(Attempt {
-                rule: Rule::PUBLIC,
-                home: None,
-                phase: Phase::Head,
-                since: now,
-                moved: 0,
-                waited: Duration::ZERO,
-            }),
+            helpers_end: Arc::default(),
+            is_helper: false,
+            attempt: Mutex::new(Attempt::new(now)),
             body_unwanted: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
         })
     }
 
+    /// The same call on a thread of the library's own: under the same limits, but without log and other
+    /// callbacks.
+    pub(crate) fn quiet(&self) -> Arc<Self> {
+        Arc::new(Self {
+            op: self.op.clone(),
+            deadline: self.deadline,
+            closes: Arc::clone(&self.closes),
+            closes_at_start: self.closes_at_start,
+            limits: self.limits,
+            log: Log::default(),
+            helpers_end: Arc::clone(&self.helpers_end),
+            is_helper: true,
+            attempt: Mutex::new(Attempt::new(Instant::now())),
+            body_unwanted: AtomicBool::new(false),
+            on_used_connection: AtomicBool::new(false),
+            wrote: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends what runs under [`quiet`](Call::quiet).
+    pub(crate) fn abandon_quiet(&self) {
+        self.helpers_end.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether callbacks of the program may be called.
+    pub(crate) fn may_call_back(&self) -> bool {
+        !self.is_helper
+    }
+
     /// Whether the call may go on.
     pub(crate) fn check(&self) -> Result<()> {
+        if self.is_helper && self.helpers_end.load(Ordering::SeqCst) {
+            return Err(Error::cancelled("the call this thread helped has ended"));
+        }
         if self.op.as_ref().is_some_and(Op::is_cancelled) {
             return Err(Error::cancelled("the call was cancelled"));
         }
