@@ -15,6 +15,10 @@ pub mod secret;
 pub mod source;
 pub mod transport;
 
+#[cfg(feature = "capi")]
+#[allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
+mod ffi;
+
 mod auth;
 pub mod blob;
 mod challenge;

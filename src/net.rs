@@ -425,7 +425,11 @@ impl Shared {
         let call = call::current()?;
         let Some(proxy) = self.proxies.for_host(https, host, port) else {
             let addresses = dns::resolve(host, port, &call)?;
-            let tcp = Tcp::new(tcp::connect(host, &addresses, call.rule(), &call)?, BUFFER);
+            let stream = tcp::connect(host, &addresses, call.rule(), &call)?;
+            if let Ok(address) = stream.peer_addr() {
+                call.connected(address.ip());
+            }
+            let tcp = Tcp::new(stream, BUFFER);
             return if https {
                 self.secure(Box::new(tcp), host, &call)
             } else {

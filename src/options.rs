@@ -246,6 +246,11 @@ impl Options {
         self.log = Log::new(level, sink);
     }
 
+    /// Sends log lines nowhere.
+    pub fn clear_log(&mut self) {
+        self.log = Log::default();
+    }
+
     pub(crate) fn text(&self, key: Text) -> Option<&str> {
         self.texts.get(key as usize).and_then(Option::as_deref)
     }

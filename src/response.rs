@@ -220,6 +220,27 @@ impl Response {
         }
     }
 
+    /// Reads the rest into memory and gives it away; what is read later is empty.
+    ///
+    /// # Errors
+    /// As [`body`](Response::body).
+    pub fn take_body(&mut self) -> Result<Vec<u8>> {
+        self.body()?;
+        match std::mem::replace(
+            &mut self.state,
+            State::Bytes {
+                data: Vec::new(),
+                passed: 0,
+            },
+        ) {
+            State::Bytes { mut data, passed } => {
+                data.drain(..passed);
+                Ok(data)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Passes the rest to `sink`, piece by piece. `false` from it stops with a `Cancelled` error.
     ///
     /// # Errors

@@ -83,7 +83,6 @@ pub(crate) fn connect(
             match stream.take_error() {
                 Ok(None) => match prepare(&stream) {
                     Ok(()) => {
-                        call.connected(address.ip());
                         call.log
                             .debug(|| format!("connected to {host} at {address}"));
                         return Ok(stream);

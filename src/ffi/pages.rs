@@ -1,0 +1,123 @@
+//! Listings.
+
+use std::ffi::{CString, c_char};
+
+use super::boundary::{call, or, required, write};
+use super::error::{rt_error, rt_status};
+use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
+use super::op::rt_op;
+use super::request::rt_req;
+use super::response::{give_response, rt_response};
+use super::text::{c_text, pointer};
+use super::transport::rt_transport;
+use crate::pages::{Names, Pages};
+use crate::request::Request;
+use crate::transport::Transport;
+
+/// A cursor over a paginated listing. One thread at a time.
+pub struct rt_pages {
+    _private: [u8; 0],
+}
+
+// SAFETY: no other type has this tag.
+unsafe impl Handle for Pages {
+    type C = rt_pages;
+    const TAG: u32 = tag(10);
+    const NAME: &'static str = "rt_pages";
+}
+
+/// A cursor over names (tags, repositories), fetched page by page. One thread at a time.
+pub struct rt_list {
+    _private: [u8; 0],
+}
+
+struct CList {
+    names: Names,
+    current: Option<CString>,
+}
+
+// SAFETY: no other type has this tag.
+unsafe impl Handle for CList {
+    type C = rt_list;
+    const TAG: u32 = tag(11);
+    const NAME: &'static str = "rt_list";
+}
+
+/// Starts a listing whose first page r fetches; later pages follow the Link headers (RFC 8288). NULL if an
+/// argument is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_pages_new(t: *const rt_transport, r: *const rt_req) -> *mut rt_pages {
+    or(std::ptr::null_mut(), || {
+        // SAFETY: the header's rules for handles.
+        unsafe { Ok(give(Pages::new(lend::<Transport>(t)?, lend::<Request>(r)?))) }
+    })
+}
+
+/// Sets *out to the next page, or to NULL (with RT_OK) after the last. Fails as rt_request; RT_E_PROTOCOL for a
+/// link that is malformed, leads to another origin or back to an earlier page, RT_E_LIMIT beyond "max-pages".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_pages_next(
+    p: *mut rt_pages,
+    op: *const rt_op,
+    out: *mut *mut rt_response,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[p.cast_const().cast()], || {
+            required(out, "out")?;
+            let page = lend_mut::<Pages>(p)?.next_page(lend_opt(op)?)?;
+            write(out, page.map_or(std::ptr::null_mut(), give_response));
+            Ok(())
+        })
+    }
+}
+
+/// Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). NULL if t is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_list_tags(t: *const rt_transport) -> *mut rt_list {
+    or(std::ptr::null_mut(), || {
+        // SAFETY: the header's rules for handles.
+        let names = Names::tags(unsafe { lend::<Transport>(t) }?);
+        Ok(give(CList {
+            names,
+            current: None,
+        }))
+    })
+}
+
+/// Starts a listing of the registry's repositories, as far as it lists them (RT_CATALOG). NULL if t is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_list_repositories(t: *const rt_transport) -> *mut rt_list {
+    or(std::ptr::null_mut(), || {
+        // SAFETY: the header's rules for handles.
+        let names = Names::repositories(unsafe { lend::<Transport>(t) }?);
+        Ok(give(CList {
+            names,
+            current: None,
+        }))
+    })
+}
+
+/// Sets *name to the next name, fetching a page when needed, or to NULL (with RT_OK) after the last. Lives until
+/// the next call on l. Fails as rt_pages_next.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_list_next(
+    l: *mut rt_list,
+    op: *const rt_op,
+    name: *mut *const c_char,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        write(name, std::ptr::null());
+        call(err, &[l.cast_const().cast()], || {
+            required(name, "name")?;
+            let l = lend_mut::<CList>(l)?;
+            l.current = l.names.next_name(lend_opt(op)?)?.as_deref().map(c_text);
+            write(name, pointer(l.current.as_ref()));
+            Ok(())
+        })
+    }
+}

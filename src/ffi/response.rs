@@ -1,0 +1,319 @@
+//! Answers.
+
+use std::ffi::{CString, c_char, c_void};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::boundary::{call, or, required, write};
+use super::error::{rt_error, rt_status};
+use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
+use super::op::rt_op;
+use super::request::rt_req;
+use super::text::{c_text, pointer, text};
+use super::transport::rt_transport;
+use crate::error::{Error, Result};
+use crate::request::Request;
+use crate::response::Response;
+use crate::transport::Transport;
+
+/// An answer whose body has not been read yet. Keeps what it needs of transport and op alive. One thread at a
+/// time.
+pub struct rt_response {
+    _private: [u8; 0],
+}
+
+/// A response with its texts as C wants them, made when they are asked for.
+pub(super) struct CResponse {
+    response: Response,
+    headers: OnceLock<Vec<(CString, CString)>>,
+    digest: OnceLock<Option<CString>>,
+    url: OnceLock<CString>,
+    /// The rest of the body with a NUL behind it.
+    body: Option<Vec<u8>>,
+}
+
+// SAFETY: no other type has this tag.
+unsafe impl Handle for CResponse {
+    type C = rt_response;
+    const TAG: u32 = tag(9);
+    const NAME: &'static str = "rt_response";
+}
+
+/// Hands a response over to C.
+pub(super) fn give_response(response: Response) -> *mut rt_response {
+    give(CResponse {
+        response,
+        headers: OnceLock::new(),
+        digest: OnceLock::new(),
+        url: OnceLock::new(),
+        body: None,
+    })
+}
+
+impl CResponse {
+    fn headers(&self) -> &[(CString, CString)] {
+        self.headers.get_or_init(|| {
+            self.response
+                .headers()
+                .map(|(name, value)| (c_text(name), c_text(&String::from_utf8_lossy(value))))
+                .collect()
+        })
+    }
+}
+
+/// Receives len bytes, which live until it returns. Returns 0, or non-zero to stop with RT_E_CANCELLED.
+pub type rt_write_fn =
+    Option<unsafe extern "C" fn(user: *mut c_void, data: *const c_void, len: usize) -> i32>;
+
+/// Sends r, getting a token when needed, following redirects, repeating what may be repeated, and waits for the
+/// head of the answer. op may be NULL; it also governs the reading of the answer. RT_E_SYNTAX or RT_E_ARG for
+/// mistakes in r, RT_E_STATUS for a status that is not accepted (RT_E_AUTH for 401), with the registry's
+/// diagnostics, RT_E_MEDIA_TYPE, and RT_E_NETWORK, RT_E_TLS, RT_E_TIMEOUT, RT_E_CANCELLED, RT_E_PROTOCOL,
+/// RT_E_LIMIT, RT_E_STATE as they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_request(
+    t: *const rt_transport,
+    r: *const rt_req,
+    op: *const rt_op,
+    out: *mut *mut rt_response,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[t.cast()], || {
+            required(out, "out")?;
+            let response = lend::<Transport>(t)?.request(lend::<Request>(r)?, lend_opt(op)?)?;
+            write(out, give_response(response));
+            Ok(())
+        })
+    }
+}
+
+/// HTTP status; -1 if r is no response.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_status(r: *const rt_response) -> i32 {
+    // SAFETY: the header's rules for handles.
+    or(-1, || {
+        Ok(i32::from(
+            unsafe { lend::<CResponse>(r) }?.response.status(),
+        ))
+    })
+}
+
+/// Value of the first header of that name, in any case, or NULL. What is not UTF-8 in it is replaced. Lives as
+/// long as r.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_header(
+    r: *const rt_response,
+    name: *const c_char,
+) -> *const c_char {
+    or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles and text.
+        let (r, name) = unsafe { (lend::<CResponse>(r)?, text(name, "name")?) };
+        let found = r
+            .headers()
+            .iter()
+            .find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+        Ok(pointer(found.map(|(_, value)| value)))
+    })
+}
+
+/// How many headers there are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_header_count(r: *const rt_response) -> usize {
+    // SAFETY: the header's rules for handles.
+    or(0, || Ok(unsafe { lend::<CResponse>(r) }?.headers().len()))
+}
+
+/// Header i. Returns its name, in lower case, and sets *value, or returns NULL if i is out of range. value may be
+/// NULL. Both live as long as r.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_header_at(
+    r: *const rt_response,
+    i: usize,
+    value: *mut *const c_char,
+) -> *const c_char {
+    // SAFETY: the header's rules for outs and handles.
+    unsafe {
+        write(value, std::ptr::null());
+        or(std::ptr::null(), || {
+            let Some((name, text)) = lend::<CResponse>(r)?.headers().get(i) else {
+                return Ok(std::ptr::null());
+            };
+            write(value, text.as_ptr());
+            Ok(name.as_ptr())
+        })
+    }
+}
+
+/// Length of the body in bytes if the registry told it, or -1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_length(r: *const rt_response) -> i64 {
+    or(-1, || {
+        // SAFETY: the header's rules for handles.
+        let length = unsafe { lend::<CResponse>(r) }?.response.length();
+        Ok(length.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1))
+    })
+}
+
+/// Digest of the content, computed from its bytes or, before they are read, told by the registry; or NULL. Lives
+/// as long as r.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_char {
+    or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
+        let r = unsafe { lend::<CResponse>(r) }?;
+        Ok(pointer(
+            r.digest
+                .get_or_init(|| r.response.digest().map(|d| c_text(d.as_str())))
+                .as_ref(),
+        ))
+    })
+}
+
+/// The scheme, host, port and path that answered, after redirects; the query, which may hold a signature, is left
+/// out. Lives as long as r.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char {
+    or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
+        let r = unsafe { lend::<CResponse>(r) }?;
+        Ok(r.url.get_or_init(|| c_text(&r.response.url())).as_ptr())
+    })
+}
+
+/// 1 if the credentials were refused and the request was sent without (option "anonymous-fallback"), else 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 {
+    // SAFETY: the header's rules for handles.
+    or(0, || {
+        Ok(i32::from(
+            unsafe { lend::<CResponse>(r) }?.response.is_anonymous(),
+        ))
+    })
+}
+
+/// Reads up to cap bytes into buf and sets *len; 0 is the end. Where a digest is known, the end is only reported
+/// if it matched, else RT_E_DIGEST. A body that failed stays failed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_read(
+    r: *mut rt_response,
+    buf: *mut c_void,
+    cap: usize,
+    len: *mut usize,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, buffers and outs.
+    unsafe {
+        write(len, 0);
+        call(err, &[r.cast_const().cast()], || {
+            required(len, "len")?;
+            let r = lend_mut::<CResponse>(r)?;
+            r.check_open()?;
+            write(len, r.response.read(buffer(buf, cap, "buf")?)?);
+            Ok(())
+        })
+    }
+}
+
+/// Reads the rest into memory (at most "max-body-bytes", else RT_E_LIMIT) and lends it until r is freed. A NUL
+/// follows the last byte. May be called again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_body(
+    r: *mut rt_response,
+    data: *mut *const c_void,
+    len: *mut usize,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        write(data, std::ptr::null());
+        write(len, 0);
+        call(err, &[r.cast_const().cast()], || {
+            required(data, "data")?;
+            required(len, "len")?;
+            let body = lend_mut::<CResponse>(r)?.body()?;
+            write(data, body.as_ptr().cast());
+            write(len, body.len() - 1);
+            Ok(())
+        })
+    }
+}
+
+impl CResponse {
+    /// The rest of the body, and a NUL.
+    fn body(&mut self) -> Result<&[u8]> {
+        if self.body.is_none() {
+            let mut body = self.response.take_body()?;
+            body.push(0);
+            self.body = Some(body);
+        }
+        Ok(self.body.as_deref().unwrap_or_default())
+    }
+
+    /// What was lent as a whole cannot be read again piece by piece.
+    fn check_open(&self) -> Result<()> {
+        match self.body {
+            Some(_) => Err(Error::state(
+                "the body was already read by rt_response_body",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Passes the rest to f, piece by piece. RT_E_CANCELLED if f returns non-zero.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_drain(
+    r: *mut rt_response,
+    f: rt_write_fn,
+    user: *mut c_void,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, callbacks and outs.
+    unsafe {
+        call(err, &[r.cast_const().cast()], || {
+            let f = f.ok_or_else(|| Error::argument("f is NULL"))?;
+            let r = lend_mut::<CResponse>(r)?;
+            r.check_open()?;
+            r.response
+                .drain(&mut |piece| f(user, piece.as_ptr().cast(), piece.len()) == 0)
+        })
+    }
+}
+
+/// Writes the rest to a new file that appears only if all went well. A file, or a link, that is there is
+/// replaced. RT_E_IO if it cannot be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_save(
+    r: *mut rt_response,
+    path: *const c_char,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        call(err, &[r.cast_const().cast()], || {
+            let r = lend_mut::<CResponse>(r)?;
+            r.check_open()?;
+            r.response.save(Path::new(text(path, "path")?))
+        })
+    }
+}
+
+/// A buffer to be filled.
+///
+/// # Safety
+/// `buf` is NULL or has `cap` writable bytes, which live for `'a`.
+pub(super) unsafe fn buffer<'a>(buf: *mut c_void, cap: usize, name: &str) -> Result<&'a mut [u8]> {
+    if cap == 0 {
+        return Ok(&mut []);
+    }
+    if buf.is_null() || isize::try_from(cap).is_err() {
+        return Err(Error::argument(format!(
+            "{name} is NULL or longer than memory can be"
+        )));
+    }
+    // SAFETY: as above. The bytes may be uninitialised in C; they are only written.
+    Ok(unsafe { std::slice::from_raw_parts_mut(buf.cast(), cap) })
+}

@@ -1,0 +1,78 @@
+//! The committed header is the one cbindgen makes of the sources, and promises what the build does.
+
+use std::path::Path;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn generated() -> String {
+    let config = cbindgen::Config::from_file(Path::new(ROOT).join("cbindgen.toml")).unwrap();
+    let mut out = Vec::new();
+    cbindgen::Builder::new()
+        .with_crate(ROOT)
+        .with_config(config)
+        .generate()
+        .expect("a header")
+        .write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn committed() -> String {
+    std::fs::read_to_string(Path::new(ROOT).join("include/registry_transport.h")).unwrap()
+}
+
+/// With RT_BLESS=1 in the environment the header is rewritten.
+#[test]
+fn the_header_is_in_sync() {
+    let header = generated();
+    if std::env::var_os("RT_BLESS").is_some() {
+        std::fs::write(
+            Path::new(ROOT).join("include/registry_transport.h"),
+            &header,
+        )
+        .unwrap();
+    }
+    assert!(
+        header == committed(),
+        "the header is stale: run the tests with RT_BLESS=1"
+    );
+}
+
+#[test]
+fn versions_agree() {
+    let header = committed();
+    let number = |name: &str| -> u32 {
+        let line = header
+            .lines()
+            .find(|l| l.starts_with(&format!("#define {name} ")))
+            .unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let version: Vec<u32> = env!("CARGO_PKG_VERSION")
+        .split('.')
+        .map(|p| p.parse().unwrap())
+        .collect();
+    assert_eq!(
+        version,
+        [
+            number("RT_VERSION_MAJOR"),
+            number("RT_VERSION_MINOR"),
+            number("RT_VERSION_PATCH")
+        ]
+    );
+    let build = std::fs::read_to_string(Path::new(ROOT).join("build.rs")).unwrap();
+    assert!(build.contains(&format!("const ABI: u32 = {};", number("RT_ABI"))));
+}
+
+/// No type in the header that other languages, or other compilers, see differently.
+#[test]
+fn only_plain_types() {
+    let header = committed();
+    for line in header
+        .lines()
+        .filter(|l| !l.trim_start().starts_with(['*', '/']))
+    {
+        for word in ["bool", "enum", " long", "ssize_t", "...", "time_t"] {
+            assert!(!line.contains(word), "{word} in {line}");
+        }
+    }
+}
