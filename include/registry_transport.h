@@ -46,6 +46,68 @@
 extern "C" {
 #endif
 
+/** OCI image manifest (image-spec, "Media Types"). */
+#define RT_MEDIA_TYPE_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
+/** OCI image index: manifests by platform. */
+#define RT_MEDIA_TYPE_OCI_INDEX "application/vnd.oci.image.index.v1+json"
+/** OCI image configuration. */
+#define RT_MEDIA_TYPE_OCI_CONFIG "application/vnd.oci.image.config.v1+json"
+/** OCI layer, plain tar. */
+#define RT_MEDIA_TYPE_OCI_LAYER "application/vnd.oci.image.layer.v1.tar"
+/** OCI layer, tar compressed with gzip. */
+#define RT_MEDIA_TYPE_OCI_LAYER_GZIP "application/vnd.oci.image.layer.v1.tar+gzip"
+/** OCI layer, tar compressed with zstd. */
+#define RT_MEDIA_TYPE_OCI_LAYER_ZSTD "application/vnd.oci.image.layer.v1.tar+zstd"
+/** OCI layer that is not to be pushed to other registries, plain tar. */
+#define RT_MEDIA_TYPE_OCI_RESTRICTED_LAYER "application/vnd.oci.image.layer.nondistributable.v1.tar"
+/** OCI layer that is not to be pushed to other registries, tar compressed with gzip. */
+#define RT_MEDIA_TYPE_OCI_RESTRICTED_LAYER_GZIP "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+/** OCI layer that is not to be pushed to other registries, tar compressed with zstd. */
+#define RT_MEDIA_TYPE_OCI_RESTRICTED_LAYER_ZSTD "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+/** The two bytes `{}`, where an artifact has no config or layer. */
+#define RT_MEDIA_TYPE_OCI_EMPTY "application/vnd.oci.empty.v1+json"
+/** Docker manifest, schema 1, unsigned. */
+#define RT_MEDIA_TYPE_DOCKER_MANIFEST_SCHEMA1 "application/vnd.docker.distribution.manifest.v1+json"
+/** Docker manifest, schema 1, signed. */
+#define RT_MEDIA_TYPE_DOCKER_MANIFEST_SCHEMA1_SIGNED "application/vnd.docker.distribution.manifest.v1+prettyjws"
+/** Docker manifest, schema 2. */
+#define RT_MEDIA_TYPE_DOCKER_MANIFEST "application/vnd.docker.distribution.manifest.v2+json"
+/** Docker manifest list: manifests by platform. */
+#define RT_MEDIA_TYPE_DOCKER_MANIFEST_LIST "application/vnd.docker.distribution.manifest.list.v2+json"
+/** Docker image configuration. */
+#define RT_MEDIA_TYPE_DOCKER_CONFIG "application/vnd.docker.container.image.v1+json"
+/** Docker layer, tar compressed with gzip. */
+#define RT_MEDIA_TYPE_DOCKER_LAYER "application/vnd.docker.image.rootfs.diff.tar.gzip"
+/** Docker layer that lives elsewhere and is not to be pushed. */
+#define RT_MEDIA_TYPE_DOCKER_FOREIGN_LAYER "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+/** Docker plugin configuration. */
+#define RT_MEDIA_TYPE_DOCKER_PLUGIN_CONFIG "application/vnd.docker.plugin.v1+json"
+
+
+/**
+ * Version of this header. Compare RT_ABI with rt_abi() before anything else.
+ */
+#define RT_ABI 1
+
+/**
+ * Version of the library this header came with.
+ */
+#define RT_VERSION_MAJOR 0
+
+/**
+ * Second part of the version.
+ */
+#define RT_VERSION_MINOR 1
+
+/**
+ * Third part of the version.
+ */
+#define RT_VERSION_PATCH 0
+
+/**
+ * The three parts in one number, to be compared.
+ */
+#define RT_VERSION_NUM (((RT_VERSION_MAJOR << 16) | (RT_VERSION_MINOR << 8)) | RT_VERSION_PATCH)
 
 /**
  * Success.
@@ -178,31 +240,6 @@ extern "C" {
 #define RT_CATALOG 8
 
 /**
- * Version of this header. Compare RT_ABI with rt_abi() before anything else.
- */
-#define RT_ABI 1
-
-/**
- * Version of the library this header came with.
- */
-#define RT_VERSION_MAJOR 0
-
-/**
- * Second part of the version.
- */
-#define RT_VERSION_MINOR 1
-
-/**
- * Third part of the version.
- */
-#define RT_VERSION_PATCH 0
-
-/**
- * The three parts in one number, to be compared.
- */
-#define RT_VERSION_NUM (((RT_VERSION_MAJOR << 16) | (RT_VERSION_MINOR << 8)) | RT_VERSION_PATCH)
-
-/**
  * A blob open for reading at any offset. Any number of threads at once.
  */
 typedef struct rt_blob rt_blob;
@@ -270,6 +307,16 @@ typedef struct rt_transport rt_transport;
 typedef int32_t rt_status;
 
 /**
+ * Receives one log line: UTF-8, NUL-terminated, without secrets. line lives until the function returns.
+ */
+typedef void (*rt_log_fn)(void *user, int32_t level, const char *line);
+
+/**
+ * Called exactly once, when the library will never use user again.
+ */
+typedef void (*rt_drop_fn)(void *user);
+
+/**
  * Supplies credentials for registry (repository may be NULL), again whenever they are refused. Returns new
  * credentials, which the library frees, or NULL for anonymous; a non-zero *fail ends the call with RT_E_AUTH.
  * May take its time; runs on the thread of the call, once however many threads wait for the answer.
@@ -280,25 +327,10 @@ typedef rt_creds *(*rt_creds_fn)(void *user,
                                  int32_t *fail);
 
 /**
- * Called exactly once, when the library will never use user again.
- */
-typedef void (*rt_drop_fn)(void *user);
-
-/**
  * Reports done of total bytes (total is -1 when unknown). Returns 0, or non-zero to stop the call with
  * RT_E_CANCELLED.
  */
 typedef int32_t (*rt_progress_fn)(void *user, int64_t done, int64_t total);
-
-/**
- * Receives one log line: UTF-8, NUL-terminated, without secrets. line lives until the function returns.
- */
-typedef void (*rt_log_fn)(void *user, int32_t level, const char *line);
-
-/**
- * Receives len bytes, which live until it returns. Returns 0, or non-zero to stop with RT_E_CANCELLED.
- */
-typedef int32_t (*rt_write_fn)(void *user, const void *data, size_t len);
 
 /**
  * Fills buf with up to cap bytes. Returns the count, 0 at the end, negative to fail the call with
@@ -312,6 +344,11 @@ typedef int64_t (*rt_read_fn)(void *user, void *buf, size_t cap);
 typedef int32_t (*rt_rewind_fn)(void *user);
 
 /**
+ * Receives len bytes, which live until it returns. Returns 0, or non-zero to stop with RT_E_CANCELLED.
+ */
+typedef int32_t (*rt_write_fn)(void *user, const void *data, size_t len);
+
+/**
  * Gives back any handle of any type. NULL does nothing. Every handle is given back exactly once, in any
  * order: handles keep what they need of each other alive. Does not wait for the network. Any thread, but no
  * call using the handle may be running or still begin.
@@ -320,112 +357,25 @@ RT_API
 void rt_free(void *handle);
 
 /**
- * Asks whether a blob is there and how large it is in bytes: *size is -1 if it is not (with RT_OK). Fails as
- * rt_request.
+ * ABI number of the loaded library. Differs from RT_ABI: do not go on.
  */
-RT_API
-rt_status rt_blob_stat(const rt_transport *t,
-                       const char *digest,
-                       const rt_op *op,
-                       int64_t *size,
-                       rt_error **err);
+RT_API uint32_t rt_abi(void);
 
 /**
- * Fetches a whole blob (distribution-spec, "Pulling blobs"). A broken connection is resumed while it is read; the
- * end is reported only if digest and length are right. Fails as rt_request, here and in the reading.
+ * "name/version (tls provider)". Static.
  */
-RT_API
-rt_status rt_blob_get(const rt_transport *t,
-                      const char *digest,
-                      const rt_op *op,
-                      rt_response **out,
-                      rt_error **err);
+RT_API const char *rt_version(void);
 
 /**
- * Fetches a blob into a file that appears only when complete and verified. A partial download left beside it by
- * an earlier call, of any process, is continued. Fails as rt_request; RT_E_DIGEST, RT_E_IO.
+ * 1 if this build has the named feature, else 0: "tls", "platform-roots", "socks", "helper", "sha512".
  */
 RT_API
-rt_status rt_blob_save(const rt_transport *t,
-                       const char *digest,
-                       const char *path,
-                       const rt_op *op,
-                       rt_error **err);
+int32_t rt_has_feature(const char *name);
 
 /**
- * Opens a blob for reads at any offset; what is read this way is checked for length, not digest. Fails as
- * rt_request; a blob that is not there is RT_E_STATUS with status 404.
+ * "RT_E_TIMEOUT" for 6, and so on; "RT_E_OTHER" for an unknown value. Static.
  */
-RT_API
-rt_status rt_blob_open(const rt_transport *t,
-                       const char *digest,
-                       const rt_op *op,
-                       rt_blob **out,
-                       rt_error **err);
-
-/**
- * Size of the blob in bytes; -1 if b is no blob.
- */
-RT_API int64_t rt_blob_size(const rt_blob *b);
-
-/**
- * Reads exactly min(len, size - offset) bytes at offset; *got tells how many, 0 at and beyond the end. Many
- * threads at once. RT_E_ARG for a negative offset; else fails as rt_request.
- */
-RT_API
-rt_status rt_blob_pread(const rt_blob *b,
-                        void *buf,
-                        size_t len,
-                        int64_t offset,
-                        const rt_op *op,
-                        size_t *got,
-                        rt_error **err);
-
-/**
- * User name and password (RFC 7617). NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
- * or if either holds a control character. A NULL rt_creds means anonymous.
- */
-RT_API
-rt_creds *rt_creds_basic(const char *user,
-                         const char *password);
-
-/**
- * A registry token sent as is (RFC 6750). NULL if it is NULL or has characters that a token cannot have.
- */
-RT_API
-rt_creds *rt_creds_bearer(const char *token);
-
-/**
- * A refresh token (identity token) traded for access tokens. A new one that the token service sends replaces
- * it for the transport. NULL if it is NULL, empty, or holds a control character.
- */
-RT_API
-rt_creds *rt_creds_refresh(const char *token);
-
-/**
- * Docker's config.json and its helpers, read when needed and again when refused. path names the file or its
- * folder; NULL: DOCKER_AUTH_CONFIG, $DOCKER_CONFIG, ~/.docker, as the environment is now. A missing file means
- * anonymous. NULL if path is not UTF-8.
- */
-RT_API
-rt_creds *rt_creds_docker(const char *path);
-
-/**
- * The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
- * config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
- * ~/.config/containers/auth.json, as the environment is now. Else as rt_creds_docker.
- */
-RT_API
-rt_creds *rt_creds_podman(const char *path);
-
-/**
- * Asks f whenever credentials are needed. NULL if f is NULL. drop may be NULL; it runs when the last user of
- * the credentials is gone, also when this call fails.
- */
-RT_API
-rt_creds *rt_creds_callback(rt_creds_fn f,
-                            void *user,
-                            rt_drop_fn drop);
+RT_API const char *rt_status_name(rt_status status);
 
 /**
  * The status this error carries; RT_E_ARG if err is not an error.
@@ -480,33 +430,116 @@ RT_API const char *rt_error_diag_message(const rt_error *err, size_t i);
 RT_API const char *rt_error_diag_detail(const rt_error *err, size_t i);
 
 /**
- * Fetches a manifest by tag or digest, accepting OCI and Docker manifests and indexes, and checks its digest
- * before the body can be read (distribution-spec, "Pulling manifests"). Fails as rt_request; RT_E_DIGEST when the
- * bytes are not those asked for or announced, RT_E_MEDIA_TYPE when they are no manifest, RT_E_LIMIT beyond
- * "max-manifest-bytes".
+ * Default settings. Never NULL.
  */
-RT_API
-rt_status rt_manifest_get(const rt_transport *t,
-                          const char *tag_or_digest,
-                          const rt_op *op,
-                          rt_response **out,
-                          rt_error **err);
+RT_API rt_options *rt_options_new(void);
 
 /**
- * Stores a manifest under a tag or digest (distribution-spec, "Pushing Manifests"). media_type must be the
- * mediaType in the body, if it has one, else RT_E_MEDIA_TYPE. The digest is rt_response_digest of *out; out may be
- * NULL. Fails as rt_request; RT_E_DIGEST when the bytes do not have the digest named or the registry reports
- * another.
+ * Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md lists the keys. An unknown key
+ * is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG.
  */
 RT_API
-rt_status rt_manifest_put(const rt_transport *t,
-                          const char *tag_or_digest,
-                          const char *media_type,
-                          const void *data,
-                          size_t len,
-                          const rt_op *op,
-                          rt_response **out,
-                          rt_error **err);
+rt_status rt_options_set_str(rt_options *o,
+                             const char *key,
+                             const char *value);
+
+/**
+ * Sets a number or a switch (0 or 1), e.g. "connect-timeout-ms", "max-body-bytes", "retries". Fails as
+ * rt_options_set_str; a number outside its range is RT_E_ARG.
+ */
+RT_API
+rt_status rt_options_set_int(rt_options *o,
+                             const char *key,
+                             int64_t value);
+
+/**
+ * Sends log lines of level (RT_LOG_...) and below to f, on the thread whose call they tell of; with a transport
+ * shared by threads, f is called by several at once. NULL f turns it off. drop may be NULL; it runs once no
+ * options and no transport made with them is left, also when this call fails.
+ */
+RT_API
+rt_status rt_options_set_log(rt_options *o,
+                             int32_t level,
+                             rt_log_fn f,
+                             void *user,
+                             rt_drop_fn drop);
+
+/**
+ * Takes "[registry/]repository[:tag][@digest]", or a bare registry, apart (distribution-spec, "Pulling
+ * manifests", and the grammar of distribution). The default registry is index.docker.io, the default tag
+ * latest if there is no digest either, and "library/" is put before a one-part Docker Hub name. RT_E_SYNTAX
+ * for what does not parse.
+ */
+RT_API
+rt_status rt_ref_parse(const char *text,
+                       rt_ref **out,
+                       rt_error **err);
+
+/**
+ * Registry host and port. Lives as long as ref, like the other parts.
+ */
+RT_API const char *rt_ref_registry(const rt_ref *ref);
+
+/**
+ * Repository, or NULL for a bare registry.
+ */
+RT_API const char *rt_ref_repository(const rt_ref *ref);
+
+/**
+ * Tag, or NULL if there is only a digest.
+ */
+RT_API const char *rt_ref_tag(const rt_ref *ref);
+
+/**
+ * Digest, or NULL.
+ */
+RT_API const char *rt_ref_digest(const rt_ref *ref);
+
+/**
+ * User name and password (RFC 7617). NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
+ * or if either holds a control character. A NULL rt_creds means anonymous.
+ */
+RT_API
+rt_creds *rt_creds_basic(const char *user,
+                         const char *password);
+
+/**
+ * A registry token sent as is (RFC 6750). NULL if it is NULL or has characters that a token cannot have.
+ */
+RT_API
+rt_creds *rt_creds_bearer(const char *token);
+
+/**
+ * A refresh token (identity token) traded for access tokens. A new one that the token service sends replaces
+ * it for the transport. NULL if it is NULL, empty, or holds a control character.
+ */
+RT_API
+rt_creds *rt_creds_refresh(const char *token);
+
+/**
+ * Docker's config.json and its helpers, read when needed and again when refused. path names the file or its
+ * folder; NULL: DOCKER_AUTH_CONFIG, $DOCKER_CONFIG, ~/.docker, as the environment is now. A missing file means
+ * anonymous. NULL if path is not UTF-8.
+ */
+RT_API
+rt_creds *rt_creds_docker(const char *path);
+
+/**
+ * The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
+ * config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
+ * ~/.config/containers/auth.json, as the environment is now. Else as rt_creds_docker.
+ */
+RT_API
+rt_creds *rt_creds_podman(const char *path);
+
+/**
+ * Asks f whenever credentials are needed. NULL if f is NULL. drop may be NULL; it runs when the last user of
+ * the credentials is gone, also when this call fails.
+ */
+RT_API
+rt_creds *rt_creds_callback(rt_creds_fn f,
+                            void *user,
+                            rt_drop_fn drop);
 
 /**
  * A fresh control object, for one call (and the reading of its answer) at a time. Never NULL.
@@ -544,109 +577,36 @@ rt_status rt_op_set_progress(rt_op *op,
                              rt_drop_fn drop);
 
 /**
- * Default settings. Never NULL.
- */
-RT_API rt_options *rt_options_new(void);
-
-/**
- * Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md lists the keys. An unknown key
- * is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG.
+ * Makes a transport for name ("ghcr.io/org/app", or a bare "ghcr.io"); actions is what it asks the token service
+ * for, RT_PULL and so on, combined with |. Does no network I/O: the first request asks for a token. Reads the
+ * environment (proxies, trust store), once, unless option "environment" is 0. creds and options may be NULL and
+ * may be freed right after. RT_E_SYNTAX for the name, RT_E_ARG for actions that are unknown or do not go with the
+ * name and for options that do not go together.
  */
 RT_API
-rt_status rt_options_set_str(rt_options *o,
-                             const char *key,
-                             const char *value);
+rt_status rt_transport_new(const char *name,
+                           uint32_t actions,
+                           const rt_creds *creds,
+                           const rt_options *options,
+                           rt_transport **out,
+                           rt_error **err);
 
 /**
- * Sets a number or a switch (0 or 1), e.g. "connect-timeout-ms", "max-body-bytes", "retries". Fails as
- * rt_options_set_str; a number outside its range is RT_E_ARG.
+ * Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
+ * first request; a password is checked. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
+ * credentials that are refused are RT_E_AUTH. op may be NULL.
  */
 RT_API
-rt_status rt_options_set_int(rt_options *o,
-                             const char *key,
-                             int64_t value);
+rt_status rt_ping(const rt_transport *t,
+                  const rt_op *op,
+                  rt_error **err);
 
 /**
- * Sends log lines of level (RT_LOG_...) and below to f, on the thread whose call they tell of; with a transport
- * shared by threads, f is called by several at once. NULL f turns it off. drop may be NULL; it runs once no
- * options and no transport made with them is left, also when this call fails.
+ * Ends every call now running on t with RT_E_CANCELLED and closes its connections. Later calls connect anew. Any
+ * thread.
  */
 RT_API
-rt_status rt_options_set_log(rt_options *o,
-                             int32_t level,
-                             rt_log_fn f,
-                             void *user,
-                             rt_drop_fn drop);
-
-/**
- * Starts a listing whose first page r fetches; later pages follow the Link headers (RFC 8288). NULL if an
- * argument is NULL.
- */
-RT_API
-rt_pages *rt_pages_new(const rt_transport *t,
-                       const rt_req *r);
-
-/**
- * Sets *out to the next page, or to NULL (with RT_OK) after the last. Fails as rt_request; RT_E_PROTOCOL for a
- * link that is malformed, leads to another origin or back to an earlier page, RT_E_LIMIT beyond "max-pages".
- */
-RT_API
-rt_status rt_pages_next(rt_pages *p,
-                        const rt_op *op,
-                        rt_response **out,
-                        rt_error **err);
-
-/**
- * Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). NULL if t is NULL.
- */
-RT_API rt_list *rt_list_tags(const rt_transport *t);
-
-/**
- * Starts a listing of the registry's repositories, as far as it lists them (RT_CATALOG). NULL if t is NULL.
- */
-RT_API
-rt_list *rt_list_repositories(const rt_transport *t);
-
-/**
- * Sets *name to the next name, fetching a page when needed, or to NULL (with RT_OK) after the last. Lives until
- * the next call on l. Fails as rt_pages_next.
- */
-RT_API
-rt_status rt_list_next(rt_list *l,
-                       const rt_op *op,
-                       const char **name,
-                       rt_error **err);
-
-/**
- * Takes "[registry/]repository[:tag][@digest]", or a bare registry, apart (distribution-spec, "Pulling
- * manifests", and the grammar of distribution). The default registry is index.docker.io, the default tag
- * latest if there is no digest either, and "library/" is put before a one-part Docker Hub name. RT_E_SYNTAX
- * for what does not parse.
- */
-RT_API
-rt_status rt_ref_parse(const char *text,
-                       rt_ref **out,
-                       rt_error **err);
-
-/**
- * Registry host and port. Lives as long as ref, like the other parts.
- */
-RT_API const char *rt_ref_registry(const rt_ref *ref);
-
-/**
- * Repository, or NULL for a bare registry.
- */
-RT_API const char *rt_ref_repository(const rt_ref *ref);
-
-/**
- * Tag, or NULL if there is only a digest.
- */
-RT_API const char *rt_ref_tag(const rt_ref *ref);
-
-/**
- * Digest, or NULL.
- */
-RT_API const char *rt_ref_digest(const rt_ref *ref);
+void rt_transport_close(const rt_transport *t);
 
 /**
  * Describes METHOD path. method NULL is GET, or PUT once there is a body. path is "/v2/..." of the registry,
@@ -695,6 +655,30 @@ rt_status rt_req_accept_status(rt_req *r,
 RT_API
 rt_status rt_req_accept_type(rt_req *r,
                              const char *media_type);
+
+/**
+ * A copy of bytes in memory. NULL if data is NULL and len is not 0.
+ */
+RT_API rt_source *rt_source_bytes(const void *data, size_t len);
+
+/**
+ * A file, opened anew for each attempt, by the call that sends it. NULL if path is NULL or not UTF-8.
+ */
+RT_API
+rt_source *rt_source_file(const char *path);
+
+/**
+ * Callbacks, called on the thread of the call. size is -1 when unknown. rewind may be NULL: a request whose body
+ * was begun can then not be sent again (after a 401, a broken connection, a redirect) and fails with RT_E_STATE.
+ * NULL if read is NULL or size is below -1. drop may be NULL; it runs when the last user of the source is gone,
+ * also when this call fails.
+ */
+RT_API
+rt_source *rt_source_reader(rt_read_fn read,
+                            rt_rewind_fn rewind,
+                            int64_t size,
+                            void *user,
+                            rt_drop_fn drop);
 
 /**
  * Sends r, getting a token when needed, following redirects, repeating what may be repeated, and waits for the
@@ -798,81 +782,134 @@ rt_status rt_response_save(rt_response *r,
                            rt_error **err);
 
 /**
- * A copy of bytes in memory. NULL if data is NULL and len is not 0.
- */
-RT_API rt_source *rt_source_bytes(const void *data, size_t len);
-
-/**
- * A file, opened anew for each attempt, by the call that sends it. NULL if path is NULL or not UTF-8.
+ * Starts a listing whose first page r fetches; later pages follow the Link headers (RFC 8288). NULL if an
+ * argument is NULL.
  */
 RT_API
-rt_source *rt_source_file(const char *path);
+rt_pages *rt_pages_new(const rt_transport *t,
+                       const rt_req *r);
 
 /**
- * Callbacks, called on the thread of the call. size is -1 when unknown. rewind may be NULL: a request whose body
- * was begun can then not be sent again (after a 401, a broken connection, a redirect) and fails with RT_E_STATE.
- * NULL if read is NULL or size is below -1. drop may be NULL; it runs when the last user of the source is gone,
- * also when this call fails.
+ * Sets *out to the next page, or to NULL (with RT_OK) after the last. Fails as rt_request; RT_E_PROTOCOL for a
+ * link that is malformed, leads to another origin or back to an earlier page, RT_E_LIMIT beyond "max-pages".
  */
 RT_API
-rt_source *rt_source_reader(rt_read_fn read,
-                            rt_rewind_fn rewind,
-                            int64_t size,
-                            void *user,
-                            rt_drop_fn drop);
+rt_status rt_pages_next(rt_pages *p,
+                        const rt_op *op,
+                        rt_response **out,
+                        rt_error **err);
 
 /**
- * Makes a transport for name ("ghcr.io/org/app", or a bare "ghcr.io"); actions is what it asks the token service
- * for, RT_PULL and so on, combined with |. Does no network I/O: the first request asks for a token. Reads the
- * environment (proxies, trust store), once, unless option "environment" is 0. creds and options may be NULL and
- * may be freed right after. RT_E_SYNTAX for the name, RT_E_ARG for actions that are unknown or do not go with the
- * name and for options that do not go together.
+ * Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). NULL if t is NULL.
+ */
+RT_API rt_list *rt_list_tags(const rt_transport *t);
+
+/**
+ * Starts a listing of the registry's repositories, as far as it lists them (RT_CATALOG). NULL if t is NULL.
  */
 RT_API
-rt_status rt_transport_new(const char *name,
-                           uint32_t actions,
-                           const rt_creds *creds,
-                           const rt_options *options,
-                           rt_transport **out,
-                           rt_error **err);
+rt_list *rt_list_repositories(const rt_transport *t);
 
 /**
- * Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
- * first request; a password is checked. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
- * credentials that are refused are RT_E_AUTH. op may be NULL.
+ * Sets *name to the next name, fetching a page when needed, or to NULL (with RT_OK) after the last. Lives until
+ * the next call on l. Fails as rt_pages_next.
  */
 RT_API
-rt_status rt_ping(const rt_transport *t,
-                  const rt_op *op,
-                  rt_error **err);
+rt_status rt_list_next(rt_list *l,
+                       const rt_op *op,
+                       const char **name,
+                       rt_error **err);
 
 /**
- * Ends every call now running on t with RT_E_CANCELLED and closes its connections. Later calls connect anew. Any
- * thread.
+ * Fetches a manifest by tag or digest, accepting OCI and Docker manifests and indexes, and checks its digest
+ * before the body can be read (distribution-spec, "Pulling manifests"). Fails as rt_request; RT_E_DIGEST when the
+ * bytes are not those asked for or announced, RT_E_MEDIA_TYPE when they are no manifest, RT_E_LIMIT beyond
+ * "max-manifest-bytes".
  */
 RT_API
-void rt_transport_close(const rt_transport *t);
+rt_status rt_manifest_get(const rt_transport *t,
+                          const char *tag_or_digest,
+                          const rt_op *op,
+                          rt_response **out,
+                          rt_error **err);
 
 /**
- * ABI number of the loaded library. Differs from RT_ABI: do not go on.
- */
-RT_API uint32_t rt_abi(void);
-
-/**
- * "name/version (tls provider)". Static.
- */
-RT_API const char *rt_version(void);
-
-/**
- * 1 if this build has the named feature, else 0: "tls", "platform-roots", "socks", "helper", "sha512".
+ * Stores a manifest under a tag or digest (distribution-spec, "Pushing Manifests"). media_type must be the
+ * mediaType in the body, if it has one, else RT_E_MEDIA_TYPE. The digest is rt_response_digest of *out; out may be
+ * NULL. Fails as rt_request; RT_E_DIGEST when the bytes do not have the digest named or the registry reports
+ * another.
  */
 RT_API
-int32_t rt_has_feature(const char *name);
+rt_status rt_manifest_put(const rt_transport *t,
+                          const char *tag_or_digest,
+                          const char *media_type,
+                          const void *data,
+                          size_t len,
+                          const rt_op *op,
+                          rt_response **out,
+                          rt_error **err);
 
 /**
- * "RT_E_TIMEOUT" for 6, and so on; "RT_E_OTHER" for an unknown value. Static.
+ * Asks whether a blob is there and how large it is in bytes: *size is -1 if it is not (with RT_OK). Fails as
+ * rt_request.
  */
-RT_API const char *rt_status_name(rt_status status);
+RT_API
+rt_status rt_blob_stat(const rt_transport *t,
+                       const char *digest,
+                       const rt_op *op,
+                       int64_t *size,
+                       rt_error **err);
+
+/**
+ * Fetches a whole blob (distribution-spec, "Pulling blobs"). A broken connection is resumed while it is read; the
+ * end is reported only if digest and length are right. Fails as rt_request, here and in the reading.
+ */
+RT_API
+rt_status rt_blob_get(const rt_transport *t,
+                      const char *digest,
+                      const rt_op *op,
+                      rt_response **out,
+                      rt_error **err);
+
+/**
+ * Fetches a blob into a file that appears only when complete and verified. A partial download left beside it by
+ * an earlier call, of any process, is continued. Fails as rt_request; RT_E_DIGEST, RT_E_IO.
+ */
+RT_API
+rt_status rt_blob_save(const rt_transport *t,
+                       const char *digest,
+                       const char *path,
+                       const rt_op *op,
+                       rt_error **err);
+
+/**
+ * Opens a blob for reads at any offset; what is read this way is checked for length, not digest. Fails as
+ * rt_request; a blob that is not there is RT_E_STATUS with status 404.
+ */
+RT_API
+rt_status rt_blob_open(const rt_transport *t,
+                       const char *digest,
+                       const rt_op *op,
+                       rt_blob **out,
+                       rt_error **err);
+
+/**
+ * Size of the blob in bytes; -1 if b is no blob.
+ */
+RT_API int64_t rt_blob_size(const rt_blob *b);
+
+/**
+ * Reads exactly min(len, size - offset) bytes at offset; *got tells how many, 0 at and beyond the end. Many
+ * threads at once. RT_E_ARG for a negative offset; else fails as rt_request.
+ */
+RT_API
+rt_status rt_blob_pread(const rt_blob *b,
+                        void *buf,
+                        size_t len,
+                        int64_t offset,
+                        const rt_op *op,
+                        size_t *got,
+                        rt_error **err);
 
 #ifdef __cplusplus
 } /* extern "C" */

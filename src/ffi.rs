@@ -17,16 +17,29 @@ mod callback;
 mod handle;
 mod text;
 
-mod blob;
-mod creds;
-mod error;
-mod manifest;
-mod op;
-mod options;
-mod pages;
-mod reference;
-mod request;
-mod response;
-mod source;
-mod transport;
+// In the order of the header; the empty lines keep it.
 mod version;
+
+mod error;
+
+mod options;
+
+mod reference;
+
+mod creds;
+
+mod op;
+
+mod transport;
+
+mod request;
+
+mod source;
+
+mod response;
+
+mod pages;
+
+mod manifest;
+
+mod blob;

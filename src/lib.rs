@@ -16,7 +16,12 @@ pub mod source;
 pub mod transport;
 
 #[cfg(feature = "capi")]
-#[allow(unsafe_code, non_camel_case_types, clippy::missing_safety_doc)]
+#[allow(
+    unsafe_code,
+    non_camel_case_types,
+    unreachable_pub,
+    clippy::missing_safety_doc
+)]
 mod ffi;
 
 mod auth;

@@ -78,6 +78,29 @@ fn bare(text: &str) -> &str {
 mod tests {
     use super::*;
 
+    /// The header's media types are written in cbindgen.toml: cbindgen makes no text constants.
+    #[test]
+    fn same_in_the_header() {
+        let header = include_str!("../include/registry_transport.h");
+        let source = include_str!("media_type.rs").replace("=\n   ", "=");
+        let mut seen = 0;
+        for line in source.lines() {
+            let Some(rest) = line.strip_prefix("pub(crate) const ") else {
+                continue;
+            };
+            let Some((name, value)) = rest.split_once(": &str = ") else {
+                continue;
+            };
+            let value = value.trim().trim_end_matches(';');
+            assert!(
+                header.contains(&format!("#define RT_MEDIA_TYPE_{name} {value}\n")),
+                "{name}"
+            );
+            seen += 1;
+        }
+        assert!(seen >= 18);
+    }
+
     /// R60.
     #[test]
     fn parameters_and_case_do_not_count() {
