@@ -911,6 +911,22 @@ rt_status rt_blob_pread(const rt_blob *b,
                         size_t *got,
                         rt_error **err);
 
+/**
+ * Uploads a blob unless it is there (distribution-spec, "Pushing blobs"), checking its digest while sending; a
+ * NULL digest is computed. mount_from names a repository of the same registry to take it from if possible, or is
+ * NULL. out may be NULL; its digest is that of the blob. Fails as rt_request; RT_E_DIGEST when the bytes are not
+ * those named or the registry reports another digest, RT_E_STATE when the body would have to be sent again and
+ * cannot be.
+ */
+RT_API
+rt_status rt_blob_put(const rt_transport *t,
+                      const char *digest,
+                      const rt_source *body,
+                      const char *mount_from,
+                      const rt_op *op,
+                      rt_response **out,
+                      rt_error **err);
+
 #ifdef __cplusplus
 } /* extern "C" */
 #endif

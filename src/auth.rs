@@ -20,7 +20,7 @@ use crate::policy::Purpose;
 use crate::retry::{self, Budget};
 use crate::scope::Scopes;
 use crate::secret::Secret;
-use crate::send::{Message, Payload, Route, Signer};
+use crate::send::{Message, Payload, Repeat, Route, Signer};
 use crate::source::Source;
 use crate::token::{self, Key, Token, TokenCache};
 use crate::url::{Url, form_encode};
@@ -261,8 +261,13 @@ impl<'a> CallSigner<'a> {
     }
 
     /// Merges the scopes a challenge asks for into those the transport asks for from now on.
-    fn widen(&self, scopes: &[String]) {
+    fn widen(&mut self, scopes: &[String]) {
         let told = Scopes::of(scopes.iter().map(String::as_str));
+        if !self.extra.is_empty() {
+            // What this call needs besides, such as another repository to mount from, is its own affair.
+            self.extra.merge(&told);
+            return;
+        }
         self.auth
             .learned
             .lock()
@@ -270,7 +275,7 @@ impl<'a> CallSigner<'a> {
             .merge(&told);
     }
 
-    fn bearer(&self, url: &Url, c: &BearerChallenge) -> Result<()> {
+    fn bearer(&mut self, url: &Url, c: &BearerChallenge) -> Result<()> {
         let realm = url.resolve(&c.realm).map_err(|e| {
             Error::auth(format!(
                 "{} names a token service that cannot be used: {e}",
@@ -316,7 +321,7 @@ impl<'a> CallSigner<'a> {
                 exchange.run(&credential, budget)
             },
         )?;
-        let value = sensitive(&format!("Bearer {}", got.value.value.expose()))?;
+        let value = bearer(&got.value.value)?;
         self.sent = Sent::Token {
             slot,
             serial: got.serial,
@@ -331,7 +336,7 @@ impl<'a> CallSigner<'a> {
             self.auth.creds.fixed().filter(|_| !self.auth.fell_back())
         {
             self.sent = Sent::Fixed { serial: 0 };
-            return sensitive(&format!("Bearer {}", token.expose())).map(Some);
+            return bearer(token).map(Some);
         }
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
@@ -348,7 +353,7 @@ impl<'a> CallSigner<'a> {
                 self.sent = Sent::Fixed {
                     serial: credential.serial,
                 };
-                return sensitive(&format!("Bearer {}", token.expose())).map(Some);
+                return bearer(token).map(Some);
             }
         }
         match known {
@@ -547,7 +552,7 @@ impl Exchange<'_> {
             url,
             headers: Vec::new(),
             body: None,
-            repeatable: true,
+            repeat: Repeat::Always,
             max_redirects: MAX_TOKEN_REDIRECTS,
             purpose: Purpose::Realm,
             wanted: &[],
@@ -581,7 +586,7 @@ impl Exchange<'_> {
                 length: Some(form.len() as u64),
                 counted: false,
             }),
-            repeatable: true,
+            repeat: Repeat::Always,
             // The body is a credential: it goes nowhere but to the realm.
             max_redirects: 0,
             purpose: Purpose::Realm,
@@ -671,10 +676,14 @@ impl Signer for RealmSigner {
     }
 }
 
+fn bearer(token: &Secret) -> Result<HeaderValue> {
+    sensitive(&Zeroizing::new(format!("Bearer {}", token.expose())))
+}
+
 fn basic(user: &str, password: &Secret) -> Result<HeaderValue> {
     let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
     let coded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
-    sensitive(&format!("Basic {}", *coded))
+    sensitive(&Zeroizing::new(format!("Basic {}", *coded)))
 }
 
 /// A header value that is never shown.

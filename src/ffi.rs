@@ -43,3 +43,5 @@ mod pages;
 mod manifest;
 
 mod blob;
+
+mod upload;

@@ -14,6 +14,7 @@ pub mod response;
 pub mod secret;
 pub mod source;
 pub mod transport;
+pub mod upload;
 
 #[cfg(feature = "capi")]
 #[allow(

@@ -497,10 +497,10 @@ impl Connector<()> for Dialer {
             .uri
             .port_u16()
             .unwrap_or(if https { 443 } else { 80 });
-        self.0
-            .dial(https, host, port)
-            .map(Some)
-            .map_err(|e| into_io(e).into())
+        let transport = self.0.dial(https, host, port).map_err(into_io)?;
+        // Connecting has a limit of its own; that of the answer begins now.
+        call::current().map_err(into_io)?.enter_phase(Phase::Head);
+        Ok(Some(transport))
     }
 }
 

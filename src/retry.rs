@@ -28,6 +28,16 @@ impl Budget {
         }
     }
 
+    /// One attempt and no other.
+    pub(crate) fn none() -> Self {
+        Self {
+            left: 0,
+            done: 0,
+            first_pause: Duration::ZERO,
+            waits: Duration::ZERO,
+        }
+    }
+
     /// Waits before the next attempt, or gives `failure` back when there is none: the repetitions are used
     /// up, or the wait asked for is longer than what may be waited.
     pub(crate) fn pause(

@@ -22,13 +22,23 @@ pub(crate) struct Message<'a> {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Option<Payload<'a>>,
-    /// May be sent again although its method is not idempotent: nothing is lost if it was done twice.
-    pub(crate) repeatable: bool,
+    pub(crate) repeat: Repeat,
     pub(crate) max_redirects: u64,
     /// What led to `url`.
     pub(crate) purpose: Purpose,
     /// Statuses the caller wants to see as they are.
     pub(crate) wanted: &'a [u16],
+}
+
+/// Whether a message may be sent again after it may have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// If its method is idempotent.
+    ByMethod,
+    /// Although its method is not: nothing is lost if it was done twice.
+    Always,
+    /// Not before the caller has asked how far it came.
+    Never,
 }
 
 /// A part of a source.
@@ -99,7 +109,12 @@ impl Route<'_> {
         loop {
             let authorization = if carries { signer.sign(budget)? } else { None };
             let attempt = self.attempt(method, &url, message, body, authorization, &passage);
-            let may_repeat = message.repeatable || is_idempotent(method) || !self.call.wrote();
+            let repeats = match message.repeat {
+                Repeat::ByMethod => is_idempotent(method),
+                Repeat::Always => true,
+                Repeat::Never => false,
+            };
+            let may_repeat = repeats || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
                 Err(e) if retry::is_broken_connection(&e) && may_repeat => {
@@ -151,7 +166,7 @@ impl Route<'_> {
                 continue;
             }
             let transient = retry::is_transient(status) && !is_wanted;
-            if transient && (message.repeatable || is_idempotent(method)) {
+            if transient && repeats {
                 let asked = retry::asked_for(&answer.headers);
                 let failure =
                     Error::status(format!("{url} answered {status}")).with_http_status(status);

@@ -31,8 +31,15 @@ enum Kind {
     File(PathBuf),
     Reader {
         state: Mutex<ReaderState>,
-        size: Option<u64>,
+        size: Size,
     },
+}
+
+/// How long a reader's bytes are.
+enum Size {
+    Known(Option<u64>),
+    /// As long as this source.
+    Of(Source),
 }
 
 pub(crate) struct ReaderState {
@@ -59,6 +66,15 @@ impl Source {
 
     /// A reader. `size` is `None` when it is not known; it is used by one call at a time.
     pub fn reader(reader: Box<dyn ReadBytes>, size: Option<u64>) -> Self {
+        Self::with_size(reader, Size::Known(size))
+    }
+
+    /// A reader over `source`, with its size.
+    pub(crate) fn counted(source: &Source, reader: Box<dyn ReadBytes>) -> Self {
+        Self::with_size(reader, Size::Of(source.clone()))
+    }
+
+    fn with_size(reader: Box<dyn ReadBytes>, size: Size) -> Self {
         let state = Mutex::new(ReaderState {
             reader,
             position: 0,
@@ -77,22 +93,30 @@ impl Source {
                 // A pipe or device has no size of its own.
                 Ok(info.is_file().then_some(info.len()))
             }
-            Kind::Reader { size, .. } => Ok(*size),
+            Kind::Reader { size, .. } => match size {
+                Size::Known(size) => Ok(*size),
+                Size::Of(source) => source.size(),
+            },
         }
     }
 
     /// Opens the body at `offset` for one attempt.
-    pub(crate) fn open(&self, offset: u64) -> Result<Opened<'_>> {
+    pub(crate) fn open(&self, offset: u64) -> Result<Opened> {
+        let mut opened = Opened {
+            kind: Arc::clone(&self.0),
+            at: offset,
+            file: None,
+            holds_reader: false,
+        };
         match &*self.0 {
-            Kind::Bytes(data) => Ok(Opened::Bytes(behind(data, offset))),
-            Kind::Secret(data) => Ok(Opened::Bytes(behind(data, offset))),
+            Kind::Bytes(_) | Kind::Secret(_) => {}
             Kind::File(path) => {
                 let mut file = File::open(path).map_err(|e| file_error(path, &e))?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset))
                         .map_err(|e| file_error(path, &e))?;
                 }
-                Ok(Opened::File(file, path))
+                opened.file = Some(file);
             }
             Kind::Reader { state, .. } => {
                 let mut held = lock(state);
@@ -109,11 +133,11 @@ impl Source {
                 }
                 held.busy = true;
                 drop(held);
-                let mut opened = Opened::Reader(state);
+                opened.holds_reader = true;
                 opened.skip_to(offset)?;
-                Ok(opened)
             }
         }
+        Ok(opened)
     }
 }
 
@@ -123,16 +147,9 @@ impl std::fmt::Debug for Source {
             Kind::Bytes(data) => write!(f, "Source({} bytes)", data.len()),
             Kind::Secret(_) => f.write_str("Source(secret)"),
             Kind::File(path) => write!(f, "Source({})", path.display()),
-            Kind::Reader { size, .. } => write!(f, "Source(reader of {size:?} bytes)"),
+            Kind::Reader { .. } => f.write_str("Source(reader)"),
         }
     }
-}
-
-fn behind(data: &[u8], offset: u64) -> &[u8] {
-    usize::try_from(offset)
-        .ok()
-        .and_then(|start| data.get(start..))
-        .unwrap_or_default()
 }
 
 fn lock(state: &Mutex<ReaderState>) -> MutexGuard<'_, ReaderState> {
@@ -144,26 +161,29 @@ fn file_error(path: &Path, e: &io::Error) -> Error {
 }
 
 /// A body being sent.
-pub(crate) enum Opened<'a> {
-    Bytes(&'a [u8]),
-    File(File, &'a Path),
-    Reader(&'a Mutex<ReaderState>),
+pub(crate) struct Opened {
+    kind: Arc<Kind>,
+    /// Position in bytes held in memory.
+    at: u64,
+    file: Option<File>,
+    holds_reader: bool,
 }
 
-impl Opened<'_> {
+impl Opened {
     fn skip_to(&mut self, offset: u64) -> Result<()> {
-        let mut scratch = vec![0; 64 * 1024];
+        let mut scratch = Vec::new();
         loop {
-            let Self::Reader(state) = self else {
+            let Kind::Reader { state, .. } = &*self.kind else {
                 return Ok(());
             };
             let left = offset.saturating_sub(lock(state).position);
+            if left == 0 {
+                return Ok(());
+            }
+            scratch.resize(64 * 1024, 0);
             let room = scratch
                 .len()
                 .min(usize::try_from(left).unwrap_or(usize::MAX));
-            if room == 0 {
-                return Ok(());
-            }
             if self.read_some(scratch.get_mut(..room).unwrap_or_default())? == 0 {
                 return Err(Error::argument(
                     "the body became shorter since it was sent first",
@@ -174,15 +194,31 @@ impl Opened<'_> {
 
     /// Reads some bytes; 0 is the end.
     pub(crate) fn read_some(&mut self, buf: &mut [u8]) -> Result<usize> {
-        match self {
-            Self::Bytes(data) => Ok(data.read(buf).unwrap_or(0)),
-            Self::File(file, path) => loop {
+        let in_memory = |data: &[u8], at: &mut u64, buf: &mut [u8]| {
+            let rest = usize::try_from(*at)
+                .ok()
+                .and_then(|at| data.get(at..))
+                .unwrap_or_default();
+            let n = rest.len().min(buf.len());
+            if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
+                to.copy_from_slice(from);
+            }
+            *at += n as u64;
+            n
+        };
+        match &*self.kind {
+            Kind::Bytes(data) => Ok(in_memory(data, &mut self.at, buf)),
+            Kind::Secret(data) => Ok(in_memory(data, &mut self.at, buf)),
+            Kind::File(path) => loop {
+                let Some(file) = &mut self.file else {
+                    return Ok(0);
+                };
                 match file.read(buf) {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     other => return other.map_err(|e| file_error(path, &e)),
                 }
             },
-            Self::Reader(state) => {
+            Kind::Reader { state, .. } => {
                 let mut held = lock(state);
                 let n = held.reader.read(buf)?;
                 if n > buf.len() {
@@ -197,15 +233,15 @@ impl Opened<'_> {
     }
 }
 
-impl Read for Opened<'_> {
+impl Read for Opened {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.read_some(buf).map_err(io::Error::other)
     }
 }
 
-impl Drop for Opened<'_> {
+impl Drop for Opened {
     fn drop(&mut self) {
-        if let Self::Reader(state) = self {
+        if let (true, Kind::Reader { state, .. }) = (self.holds_reader, &*self.kind) {
             lock(state).busy = false;
         }
     }

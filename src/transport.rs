@@ -19,7 +19,7 @@ use crate::request::Request;
 use crate::response::{Parts, Response, told_digest};
 use crate::retry::{self, Budget};
 use crate::scope::Scopes;
-use crate::send::{Answer, Message, Payload, Route, Signer};
+use crate::send::{Answer, Message, Payload, Repeat, Route, Signer};
 use crate::url::Url;
 use crate::verify::Plain;
 
@@ -108,7 +108,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Option<Payload<'a>>,
-    pub(crate) repeatable: bool,
+    pub(crate) repeat: Repeat,
     pub(crate) purpose: Purpose,
     /// Statuses that are neither followed nor repeated.
     pub(crate) wanted: &'a [u16],
@@ -123,7 +123,7 @@ impl<'a> Ask<'a> {
             url,
             headers: Vec::new(),
             body: None,
-            repeatable: false,
+            repeat: Repeat::ByMethod,
             purpose: Purpose::Request,
             wanted: &[],
             extra: Scopes::default(),
@@ -482,7 +482,7 @@ impl Transport {
             url: ask.url.clone(),
             headers: ask.headers.clone(),
             body: ask.body,
-            repeatable: ask.repeatable,
+            repeat: ask.repeat,
             max_redirects: self.0.options.number(Number::MaxRedirects),
             purpose: ask.purpose,
             wanted: ask.wanted,

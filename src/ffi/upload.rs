@@ -32,8 +32,16 @@ pub unsafe extern "C" fn rt_blob_put(
     unsafe {
         write(out, std::ptr::null_mut());
         call(err, &[t.cast()], || {
-            let (digest, from) = (text_opt(digest, "digest")?, text_opt(mount_from, "mount_from")?);
-            let response = lend::<Transport>(t)?.blob_put(digest, lend::<Source>(body)?, from, lend_opt(op)?)?;
+            let (digest, from) = (
+                text_opt(digest, "digest")?,
+                text_opt(mount_from, "mount_from")?,
+            );
+            let response = lend::<Transport>(t)?.blob_put(
+                digest,
+                lend::<Source>(body)?,
+                from,
+                lend_opt(op)?,
+            )?;
             if !out.is_null() {
                 write(out, give_response(response));
             }

@@ -1,0 +1,743 @@
+//! Blobs into a registry: mounted, in one request, or in pieces; taken up again where they broke off
+//! (distribution-spec, "Pushing blobs").
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ureq::http::header::{self, HeaderMap, HeaderValue};
+
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::Repository;
+use crate::net::call::Call;
+use crate::net::text_value;
+use crate::op::Op;
+use crate::options::Number;
+use crate::policy::Purpose;
+use crate::range;
+use crate::response::{Parts, Response, told_digest};
+use crate::retry::{self, Budget};
+use crate::scope::Scopes;
+use crate::send::{Answer, Payload, Repeat, location};
+use crate::source::{Opened, ReadBytes, Source};
+use crate::transport::{Ask, Transport};
+use crate::url::Url;
+
+/// Largest chunk a registry may demand with `OCI-Chunk-Min-Length`.
+const MAX_DEMANDED_CHUNK: u64 = 5 << 30;
+
+impl Transport {
+    /// Uploads a blob unless it is there. `digest` `None` is computed while sending. `mount_from` names a
+    /// repository of the same registry to take it from if possible.
+    ///
+    /// # Errors
+    /// [`Digest`](crate::error::ErrorKind::Digest) when the bytes do not have the digest named or the registry
+    /// reports another; [`State`](crate::error::ErrorKind::State) when the body would have to be sent again and
+    /// cannot be; and those of [`request`](Transport::request). A failed upload is cancelled at the registry.
+    pub fn blob_put(
+        &self,
+        digest: Option<&str>,
+        source: &Source,
+        mount_from: Option<&str>,
+        op: Option<&Op>,
+    ) -> Result<Response> {
+        let digest = digest.map(str::parse::<Digest>).transpose()?;
+        let from = mount_from.map(Repository::parse).transpose()?;
+        let call = self.call(op)?;
+        if let Some(digest) = &digest {
+            if let Some(answer) = self.find(digest, &call)? {
+                return Ok(self.stored(answer, digest.clone()));
+            }
+        }
+        let mut session = match (&digest, &from) {
+            (Some(digest), Some(from)) => match self.mount(digest, from, &call)? {
+                Mounted::Done(answer) => return Ok(self.stored(answer, digest.clone())),
+                Mounted::Begun(session) => session,
+                Mounted::Refused => Session::begin(self, Some(digest), &call)?,
+            },
+            _ => Session::begin(self, digest.as_ref(), &call)?,
+        };
+        let tally = Tally::of(
+            source,
+            digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm),
+        );
+        let result = session.put(&tally, digest.as_ref());
+        match result {
+            Ok((answer, digest)) => Ok(self.stored(answer, digest)),
+            Err(e) => {
+                session.give_up(&e);
+                Err(e)
+            }
+        }
+    }
+
+    /// Begins an upload that is sent, interrupted and taken up again by the caller.
+    ///
+    /// # Errors
+    /// Those of [`request`](Transport::request).
+    pub fn upload_begin(&self, op: Option<&Op>) -> Result<Upload> {
+        let call = self.call(op)?;
+        let session = Session::begin(self, None, &call)?;
+        Ok(Upload {
+            transport: self.clone(),
+            location: session.location,
+            offset: 0,
+            sent: None,
+        })
+    }
+
+    /// Takes up an upload from the text that [`Upload::state`] gave, in this process or another: asks the
+    /// registry how much of it has arrived.
+    ///
+    /// # Errors
+    /// [`Syntax`](crate::error::ErrorKind::Syntax) for a text that is no state;
+    /// [`Status`](crate::error::ErrorKind::Status) when the registry knows the upload no more.
+    pub fn upload_resume(&self, state: &str, op: Option<&Op>) -> Result<Upload> {
+        let bad = || Error::syntax("this is no state of an upload");
+        let location = state.strip_prefix("rt-upload/1 ").ok_or_else(bad)?;
+        let location = Url::parse(location.trim_end()).map_err(|_| bad())?;
+        let call = self.call(op)?;
+        let mut session = Session::at(self, location, &call);
+        match session.status()? {
+            Status::At(offset) => Ok(Upload {
+                transport: self.clone(),
+                location: session.location,
+                offset,
+                sent: None,
+            }),
+            Status::Gone(answer) => Err(self.refusal("GET", answer)),
+        }
+    }
+
+    /// The answer to HEAD when the blob is there.
+    fn find(&self, digest: &Digest, call: &Arc<Call>) -> Result<Option<Answer>> {
+        let url = self.repository_url(&format!("blobs/{digest}"))?;
+        let answer = self.ask(&Ask::new("HEAD", url), call, &mut self.budget())?;
+        match answer.status {
+            200 => Ok(Some(answer)),
+            // Whether a registry answers HEAD here is no reason not to push.
+            404 | 405 | 501 => Ok(None),
+            _ => Err(self.refusal("HEAD", answer)),
+        }
+    }
+
+    fn mount(&self, digest: &Digest, from: &Repository, call: &Arc<Call>) -> Result<Mounted> {
+        let mut url = self.repository_url("blobs/uploads/")?;
+        url.push_query("mount", digest.as_str());
+        url.push_query("from", from.as_str());
+        let mut ask = Ask::new("POST", url);
+        ask.repeat = Repeat::Always;
+        ask.extra = Scopes::of([format!("repository:{from}:pull").as_str()]);
+        let answer = match self.ask(&ask, call, &mut self.budget()) {
+            Ok(answer) => answer,
+            // A token for both repositories was not to be had: the blob is sent instead.
+            Err(e) if e.kind() == ErrorKind::Auth => return Ok(Mounted::Refused),
+            Err(e) => return Err(e),
+        };
+        match answer.status {
+            201 => Ok(Mounted::Done(answer)),
+            202 => Ok(Mounted::Begun(Session::of(self, answer, call)?)),
+            400..=499 if answer.status != 429 => {
+                call.log
+                    .info(|| format!("mount from {from} refused with {}", answer.status));
+                answer.body.discard();
+                Ok(Mounted::Refused)
+            }
+            _ => Err(self.refusal("POST", answer)),
+        }
+    }
+
+    fn stored(&self, answer: Answer, digest: Digest) -> Response {
+        let Answer {
+            status,
+            headers,
+            url,
+            body,
+            ..
+        } = answer;
+        body.discard();
+        Response::in_memory(
+            Parts {
+                status,
+                headers,
+                url,
+                digest: Some(digest),
+            },
+            Vec::new(),
+            self,
+        )
+    }
+}
+
+enum Mounted {
+    Done(Answer),
+    Begun(Session),
+    Refused,
+}
+
+/// An upload that can be interrupted, written down and taken up by another process. One thread at a time.
+#[derive(Debug)]
+pub struct Upload {
+    transport: Transport,
+    location: Url,
+    offset: u64,
+    /// The digest of all bytes, once they were sent from a source.
+    sent: Option<Digest>,
+}
+
+impl Upload {
+    /// Bytes the registry has.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What [`Transport::upload_resume`] needs. It holds a URL that may be signed: keep it like a password.
+    pub fn state(&self) -> String {
+        format!("rt-upload/1 {}", self.location.wire())
+    }
+
+    /// Sends what the registry does not have yet. `source` is the whole blob; what was sent before is only
+    /// hashed. After a failure it may be called again.
+    ///
+    /// # Errors
+    /// As [`Transport::blob_put`].
+    pub fn send(&mut self, source: &Source, op: Option<&Op>) -> Result<()> {
+        let call = self.transport.call(op)?;
+        let mut session = Session::at(&self.transport, self.location.clone(), &call);
+        session.offset = self.offset;
+        let tally = Tally::of(source, Algorithm::Sha256);
+        let result = session.send_all(&tally);
+        self.location = session.location;
+        self.offset = session.offset;
+        result?;
+        self.sent = Some(tally.digest());
+        Ok(())
+    }
+
+    /// Commits the upload under `digest`, or under the one computed by [`send`](Upload::send).
+    ///
+    /// # Errors
+    /// [`State`](crate::error::ErrorKind::State) when neither is there; [`Digest`](crate::error::ErrorKind::Digest)
+    /// when they differ; and those of [`Transport::request`].
+    pub fn finish(&mut self, digest: Option<&str>, op: Option<&Op>) -> Result<Response> {
+        let named = digest.map(str::parse::<Digest>).transpose()?;
+        let digest = match (named, &self.sent) {
+            (Some(named), Some(sent))
+                if named.algorithm() == sent.algorithm() && named != *sent =>
+            {
+                return Err(Error::digest(format!(
+                    "the bytes sent have digest {sent}, not {named}"
+                )));
+            }
+            (Some(named), _) => named,
+            (None, Some(sent)) => sent.clone(),
+            (None, None) => {
+                return Err(Error::state(
+                    "the digest of the upload is not known yet: name it, or send first",
+                ));
+            }
+        };
+        let call = self.transport.call(op)?;
+        let mut session = Session::at(&self.transport, self.location.clone(), &call);
+        session.offset = self.offset;
+        let answer = session.commit(&digest, None)?;
+        Ok(self.transport.stored(answer, digest))
+    }
+
+    /// Tells the registry that the upload is given up.
+    ///
+    /// # Errors
+    /// Those of [`Transport::request`].
+    pub fn cancel(&mut self, op: Option<&Op>) -> Result<()> {
+        let call = self.transport.call(op)?;
+        let mut ask = Ask::new("DELETE", self.location.clone());
+        ask.purpose = Purpose::Upload;
+        let answer = self
+            .transport
+            .ask(&ask, &call, &mut self.transport.budget())?;
+        match answer.status {
+            200..=299 | 404 => Ok(()),
+            _ => Err(self.transport.refusal("DELETE", answer)),
+        }
+    }
+}
+
+/// How far the registry says an upload has come.
+enum Status {
+    At(u64),
+    /// It knows the upload no more, or never did.
+    Gone(Answer),
+}
+
+/// One upload at the registry.
+struct Session {
+    transport: Transport,
+    call: Arc<Call>,
+    budget: Budget,
+    location: Url,
+    /// Bytes the registry has.
+    offset: u64,
+    /// Smallest chunk it takes.
+    min_chunk: u64,
+    /// A PUT was sent.
+    committing: bool,
+}
+
+impl Session {
+    fn at(transport: &Transport, location: Url, call: &Arc<Call>) -> Self {
+        Self {
+            transport: transport.clone(),
+            call: Arc::clone(call),
+            budget: transport.budget(),
+            location,
+            offset: 0,
+            min_chunk: 0,
+            committing: false,
+        }
+    }
+
+    fn begin(transport: &Transport, digest: Option<&Digest>, call: &Arc<Call>) -> Result<Self> {
+        let mut url = transport.repository_url("blobs/uploads/")?;
+        if digest.is_some_and(|d| d.algorithm() != Algorithm::Sha256) {
+            url.push_query(
+                "digest-algorithm",
+                digest.map_or("", |d| d.algorithm().name()),
+            );
+        }
+        let mut ask = Ask::new("POST", url);
+        // An upload begun twice is forgotten by the registry once.
+        ask.repeat = Repeat::Always;
+        let answer = transport.ask(&ask, call, &mut transport.budget())?;
+        match answer.status {
+            202 => Self::of(transport, answer, call),
+            _ => Err(transport.refusal("POST", answer)),
+        }
+    }
+
+    /// From the answer that began it.
+    fn of(transport: &Transport, answer: Answer, call: &Arc<Call>) -> Result<Self> {
+        let mut session = Self::at(transport, answer.url.clone(), call);
+        session.min_chunk = answer
+            .headers
+            .get("oci-chunk-min-length")
+            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
+            .filter(|n| *n <= MAX_DEMANDED_CHUNK)
+            .unwrap_or(0);
+        if location(&answer.headers).is_none() {
+            return Err(Error::protocol(format!(
+                "{} began an upload without saying where",
+                answer.url
+            )));
+        }
+        session.move_to(&answer.url, &answer.headers)?;
+        answer.body.discard();
+        Ok(session)
+    }
+
+    /// Takes over the Location of an answer, if it has one.
+    fn move_to(&mut self, from: &Url, headers: &HeaderMap) -> Result<()> {
+        if let Some(text) = location(headers) {
+            let next = from.resolve(&text).map_err(|e| {
+                Error::protocol(format!("{from} names an unusable upload location: {e}"))
+            })?;
+            self.transport
+                .policy()
+                .judge(from, &next, Purpose::Upload)?;
+            self.location = next;
+        }
+        Ok(())
+    }
+
+    /// Sends all of the source and commits it.
+    fn put(&mut self, tally: &Tally, digest: Option<&Digest>) -> Result<(Answer, Digest)> {
+        let size = tally.source.size()?;
+        if let Some(op) = self.call.op() {
+            op.begin(size);
+        }
+        let chunk = self.chunk();
+        let at_once = size.is_some_and(|size| chunk == 0 || size <= chunk);
+        if let (Some(digest), Some(size), true) = (digest, size, at_once) {
+            let result = self.commit(digest, Some((tally, size)));
+            // What was sent is the better explanation of a refusal.
+            if tally.is_at(size) && tally.digest() != *digest {
+                return Err(Error::digest(format!(
+                    "the bytes sent have digest {}, not {digest}",
+                    tally.digest()
+                )));
+            }
+            return Ok((result?, digest.clone()));
+        }
+        self.send_all(tally)?;
+        let sent = tally.digest();
+        if let Some(digest) = digest {
+            if sent != *digest {
+                return Err(Error::digest(format!(
+                    "the bytes sent have digest {sent}, not {digest}"
+                )));
+            }
+        }
+        let answer = self.commit(&sent, None)?;
+        Ok((answer, sent))
+    }
+
+    /// Size of the chunks to send; 0 for all at once.
+    fn chunk(&self) -> u64 {
+        match self.transport.options().number(Number::UploadChunk) {
+            0 => 0,
+            chunk => chunk.max(self.min_chunk),
+        }
+    }
+
+    /// Sends what is missing with PATCH: in chunks when they are asked for and the size is known, else in one
+    /// stream.
+    fn send_all(&mut self, tally: &Tally) -> Result<()> {
+        let size = tally.source.size()?;
+        let chunk = self.chunk();
+        let mut restarted = false;
+        let mut stuck = false;
+        loop {
+            if size.is_some_and(|size| self.offset >= size && size > 0) {
+                tally.read_up_to(self.offset, &self.call)?;
+                return Ok(());
+            }
+            let length = match (size, chunk) {
+                (Some(size), 0) => Some(size - self.offset),
+                (Some(size), chunk) => Some(chunk.min(size - self.offset)),
+                (None, _) => None,
+            };
+            match self.patch(tally, length)? {
+                Patched::All => return Ok(()),
+                Patched::Some => stuck = false,
+                Patched::Nothing if std::mem::replace(&mut stuck, true) => {
+                    return Err(Error::protocol(format!(
+                        "{} takes no more bytes",
+                        self.location
+                    )));
+                }
+                // Once, the next attempt may do better.
+                Patched::Nothing => {}
+                Patched::Failed(failure, asked) => {
+                    self.budget.pause(failure, asked, &self.call)?;
+                    match self.status()? {
+                        // What 0-0 says of an upload is either one byte or none.
+                        Status::At(offset) if offset > 1 || (offset == 1 && self.offset == 1) => {
+                            if size.is_some_and(|size| offset > size) {
+                                return Err(self.too_much(offset));
+                            }
+                            self.offset = offset;
+                        }
+                        Status::At(_) if self.offset == 0 => self.restart(&mut restarted)?,
+                        Status::At(offset) => self.offset = offset,
+                        Status::Gone(_) => self.restart(&mut restarted)?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins anew, once: the registry lost the upload.
+    fn restart(&mut self, restarted: &mut bool) -> Result<()> {
+        if std::mem::replace(restarted, true) {
+            return Err(Error::protocol(format!(
+                "{}: the registry lost the upload twice",
+                self.location
+            )));
+        }
+        let fresh = Self::begin(&self.transport, None, &self.call)?;
+        self.location = fresh.location;
+        self.min_chunk = fresh.min_chunk;
+        self.offset = 0;
+        Ok(())
+    }
+
+    fn patch(&mut self, tally: &Tally, length: Option<u64>) -> Result<Patched> {
+        let mut ask = Ask::new("PATCH", self.location.clone()).header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        );
+        if let Some(length) = length {
+            let last = (self.offset + length).saturating_sub(1);
+            ask = ask.header(
+                header::CONTENT_RANGE,
+                text_value(&format!("{}-{last}", self.offset))?,
+            );
+        }
+        ask.body = Some(Payload {
+            source: &tally.source,
+            offset: self.offset,
+            length,
+            counted: true,
+        });
+        ask.repeat = Repeat::Never;
+        ask.purpose = Purpose::Upload;
+        let answer = match self.transport.ask(&ask, &self.call, &mut self.budget) {
+            Ok(answer) => answer,
+            Err(e) if retry::is_broken_connection(&e) => return Ok(Patched::Failed(e, None)),
+            Err(e) => return Err(e),
+        };
+        match answer.status {
+            202 => {
+                self.move_to(&answer.url, &answer.headers)?;
+                let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
+                let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
+                let end = length.map_or_else(|| tally.position(), |length| self.offset + length);
+                let next = range::upload_range(told.as_deref())
+                    .map_err(|e| e.context(&answer.url).with_http_status(202))?
+                    .unwrap_or(end);
+                // Some registries say 0-0 where nothing has arrived yet.
+                let next = if end == 0 { 0 } else { next };
+                if next > end {
+                    return Err(self.too_much(next));
+                }
+                answer.body.discard();
+                let moved = next > self.offset;
+                self.offset = next;
+                match length {
+                    None if next == end => Ok(Patched::All),
+                    _ if moved || end == 0 => Ok(if end == 0 { Patched::All } else { Patched::Some }),
+                    _ => Ok(Patched::Nothing),
+                }
+            }
+            416 => {
+                let failure = self.transport.refusal("PATCH", answer);
+                Ok(Patched::Failed(failure, Some(Duration::ZERO)))
+            }
+            status if retry::is_transient(status) => {
+                let asked = retry::asked_for(&answer.headers);
+                let failure = self.transport.refusal("PATCH", answer);
+                Ok(Patched::Failed(failure, asked))
+            }
+            200..=299 => Err(Error::protocol(format!(
+                "{} answered {} to a part of an upload: it takes blobs only in one request (option upload-chunk-bytes 0)",
+                answer.url, answer.status
+            ))
+            .with_http_status(answer.status)),
+            _ => Err(self.transport.refusal("PATCH", answer)),
+        }
+    }
+
+    fn too_much(&self, offset: u64) -> Error {
+        Error::protocol(format!(
+            "{} says it has {offset} bytes, more than were sent",
+            self.location
+        ))
+    }
+
+    /// Asks how much has arrived.
+    fn status(&mut self) -> Result<Status> {
+        let mut ask = Ask::new("GET", self.location.clone());
+        ask.purpose = Purpose::Upload;
+        let answer = self.transport.ask(&ask, &self.call, &mut self.budget)?;
+        match answer.status {
+            200..=299 => {
+                self.move_to(&answer.url, &answer.headers)?;
+                let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
+                let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
+                let offset =
+                    range::upload_range(told.as_deref()).map_err(|e| e.context(&answer.url))?;
+                answer.body.discard();
+                Ok(Status::At(offset.unwrap_or(0)))
+            }
+            404 | 410 => Ok(Status::Gone(answer)),
+            _ => Err(self.transport.refusal("GET", answer)),
+        }
+    }
+
+    /// Closes the upload under `digest`; `rest` is what is still to be sent, of so many bytes in all.
+    fn commit(&mut self, digest: &Digest, rest: Option<(&Tally, u64)>) -> Result<Answer> {
+        let mut restarted = false;
+        self.committing = true;
+        loop {
+            let mut url = self.location.clone();
+            url.remove_query("digest");
+            url.push_query("digest", digest.as_str());
+            let mut ask = Ask::new("PUT", url);
+            if let Some((tally, size)) = rest {
+                let length = size - self.offset;
+                ask = ask.header(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("application/octet-stream"),
+                );
+                if self.offset > 0 && length > 0 {
+                    ask = ask.header(
+                        header::CONTENT_RANGE,
+                        text_value(&format!("{}-{}", self.offset, size - 1))?,
+                    );
+                }
+                ask.body = Some(Payload {
+                    source: &tally.source,
+                    offset: self.offset,
+                    length: Some(length),
+                    counted: true,
+                });
+            }
+            ask.repeat = Repeat::Never;
+            ask.purpose = Purpose::Upload;
+            let (failure, asked) = match self.transport.ask(&ask, &self.call, &mut self.budget) {
+                Ok(answer) if matches!(answer.status, 200 | 201 | 204) => {
+                    if let Some(told) =
+                        told_digest(&answer.headers).filter(|t| t.algorithm() == digest.algorithm())
+                    {
+                        if told != *digest {
+                            return Err(Error::digest(format!(
+                                "{} stored {told} where {digest} was sent",
+                                answer.url
+                            ))
+                            .with_http_status(answer.status));
+                        }
+                    }
+                    return Ok(answer);
+                }
+                Ok(answer) if retry::is_transient(answer.status) => {
+                    let asked = retry::asked_for(&answer.headers);
+                    (self.transport.refusal("PUT", answer), asked)
+                }
+                Ok(answer) => return Err(self.transport.refusal("PUT", answer)),
+                Err(e) if retry::is_broken_connection(&e) => (e, None),
+                Err(e) => return Err(e),
+            };
+            self.budget.pause(failure.clone(), asked, &self.call)?;
+            match self.status()? {
+                Status::At(offset) => match rest {
+                    Some((_, size)) if offset > size => return Err(self.too_much(offset)),
+                    // 0-0 is one byte or none: only a new upload is certain.
+                    Some((_, size)) if offset <= 1 && size > 0 => self.restart(&mut restarted)?,
+                    Some(_) => self.offset = offset,
+                    None => {}
+                },
+                // It may have been committed before the answer got lost.
+                Status::Gone(_) => {
+                    if let Some(answer) = self.transport.find(digest, &self.call)? {
+                        return Ok(answer);
+                    }
+                    if rest.is_none() {
+                        return Err(failure);
+                    }
+                    self.restart(&mut restarted)?;
+                }
+            }
+        }
+    }
+
+    /// Tells the registry that the upload is given up. Not after an attempt to commit, which ends an upload
+    /// either way, nor to a registry that breaks the protocol, nor when the call has no time left for it.
+    fn give_up(&mut self, why: &Error) {
+        let is_broken = matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Network);
+        if !self.committing && !is_broken && self.call.check().is_ok() {
+            let mut ask = Ask::new("DELETE", self.location.clone());
+            ask.purpose = Purpose::Upload;
+            ask.repeat = Repeat::Never;
+            if let Ok(answer) = self.transport.ask(&ask, &self.call, &mut Budget::none()) {
+                answer.body.discard();
+            }
+        }
+    }
+}
+
+enum Patched {
+    /// The source has ended, and the registry has all of it.
+    All,
+    /// A part has arrived.
+    Some,
+    /// Nothing of it was taken.
+    Nothing,
+    /// How much has arrived must be asked.
+    Failed(Error, Option<Duration>),
+}
+
+/// A source that is hashed while it is read, from its first byte whatever is sent of it.
+struct Tally {
+    source: Source,
+    count: Arc<Mutex<Count>>,
+}
+
+struct Count {
+    hasher: Hasher,
+    position: u64,
+}
+
+impl Tally {
+    fn of(source: &Source, algorithm: Algorithm) -> Self {
+        let count = Arc::new(Mutex::new(Count {
+            hasher: Hasher::new(algorithm),
+            position: 0,
+        }));
+        let tee = Tee {
+            source: source.clone(),
+            opened: None,
+            algorithm,
+            count: Arc::clone(&count),
+        };
+        Self {
+            source: Source::counted(source, Box::new(tee)),
+            count,
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.count
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .position
+    }
+
+    fn is_at(&self, position: u64) -> bool {
+        self.position() == position
+    }
+
+    /// The digest of what was read.
+    fn digest(&self) -> Digest {
+        self.count
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .hasher
+            .clone()
+            .finish()
+    }
+
+    /// Hashes up to `offset` what an earlier call has sent.
+    fn read_up_to(&self, offset: u64, call: &Call) -> Result<()> {
+        call.check()?;
+        if self.position() < offset {
+            drop(self.source.open(offset)?);
+        }
+        Ok(())
+    }
+}
+
+struct Tee {
+    source: Source,
+    opened: Option<Opened>,
+    algorithm: Algorithm,
+    count: Arc<Mutex<Count>>,
+}
+
+impl ReadBytes for Tee {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let opened = match &mut self.opened {
+            Some(opened) => opened,
+            None => self.opened.insert(self.source.open(0)?),
+        };
+        let n = opened.read_some(buf)?;
+        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        count.hasher.update(buf.get(..n).unwrap_or_default());
+        count.position += n as u64;
+        Ok(n)
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.opened = None;
+        match self.source.open(0) {
+            Ok(opened) => {
+                self.opened = Some(opened);
+                let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
+                *count = Count {
+                    hasher: Hasher::new(self.algorithm),
+                    position: 0,
+                };
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
