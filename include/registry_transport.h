@@ -302,6 +302,11 @@ typedef struct rt_source rt_source;
 typedef struct rt_transport rt_transport;
 
 /**
+ * An upload that can be interrupted, written down and taken up by another process. One thread at a time.
+ */
+typedef struct rt_upload rt_upload;
+
+/**
  * RT_OK or one of the RT_E_ values.
  */
 typedef int32_t rt_status;
@@ -811,6 +816,16 @@ RT_API
 rt_list *rt_list_repositories(const rt_transport *t);
 
 /**
+ * Starts a listing of what refers to the manifest with this digest by its subject: rt_list_next gives each
+ * descriptor as JSON text (distribution-spec, "Listing Referrers"; the referrers tag where the registry has no
+ * such API). artifact_type NULL lists all. NULL if t or digest is NULL or digest is malformed.
+ */
+RT_API
+rt_list *rt_list_referrers(const rt_transport *t,
+                           const char *digest,
+                           const char *artifact_type);
+
+/**
  * Sets *name to the next name, fetching a page when needed, or to NULL (with RT_OK) after the last. Lives until
  * the next call on l. Fails as rt_pages_next.
  */
@@ -848,6 +863,27 @@ rt_status rt_manifest_put(const rt_transport *t,
                           const rt_op *op,
                           rt_response **out,
                           rt_error **err);
+
+/**
+ * Asks for a manifest without its content: digest, media type and length are in the headers of *out. Fails as
+ * rt_request.
+ */
+RT_API
+rt_status rt_manifest_head(const rt_transport *t,
+                           const char *tag_or_digest,
+                           const rt_op *op,
+                           rt_response **out,
+                           rt_error **err);
+
+/**
+ * Deletes a manifest by digest, or a tag where the registry can (distribution-spec, "Deleting manifests"). The
+ * transport needs RT_DELETE. RT_E_UNSUPPORTED when the registry does not delete; else fails as rt_request.
+ */
+RT_API
+rt_status rt_manifest_delete(const rt_transport *t,
+                             const char *tag_or_digest,
+                             const rt_op *op,
+                             rt_error **err);
 
 /**
  * Asks whether a blob is there and how large it is in bytes: *size is -1 if it is not (with RT_OK). Fails as
@@ -926,6 +962,84 @@ rt_status rt_blob_put(const rt_transport *t,
                       const rt_op *op,
                       rt_response **out,
                       rt_error **err);
+
+/**
+ * Begins an upload. Fails as rt_request.
+ */
+RT_API
+rt_status rt_upload_begin(const rt_transport *t,
+                          const rt_op *op,
+                          rt_upload **out,
+                          rt_error **err);
+
+/**
+ * Takes up an upload from the text that rt_upload_state gave, in this process or another: asks the registry how
+ * much of it has arrived. RT_E_SYNTAX for a text that is no state, RT_E_STATUS when the registry knows the upload
+ * no more; else fails as rt_request.
+ */
+RT_API
+rt_status rt_upload_resume(const rt_transport *t,
+                           const char *state,
+                           const rt_op *op,
+                           rt_upload **out,
+                           rt_error **err);
+
+/**
+ * Bytes the registry has; -1 if u is no upload.
+ */
+RT_API int64_t rt_upload_offset(const rt_upload *u);
+
+/**
+ * What rt_upload_resume needs. It holds a URL that may be signed: keep it like a password. Lives until the next
+ * call on u.
+ */
+RT_API
+const char *rt_upload_state(rt_upload *u);
+
+/**
+ * Sends what the registry does not have yet. body is the whole blob; what was sent before is only hashed. After a
+ * failure it may be called again. Fails as rt_blob_put.
+ */
+RT_API
+rt_status rt_upload_send(rt_upload *u,
+                         const rt_source *body,
+                         const rt_op *op,
+                         rt_error **err);
+
+/**
+ * Commits the upload under digest, or, if that is NULL, under the sha256 of what rt_upload_send sent. out may be
+ * NULL; its digest is that of the blob. RT_E_STATE when there is neither digest, RT_E_DIGEST when they differ;
+ * else fails as rt_request.
+ */
+RT_API
+rt_status rt_upload_finish(rt_upload *u,
+                           const char *digest,
+                           const rt_op *op,
+                           rt_response **out,
+                           rt_error **err);
+
+/**
+ * Tells the registry that the upload is given up. Fails as rt_request; freeing u alone leaves the upload at the
+ * registry, to be resumed.
+ */
+RT_API
+rt_status rt_upload_cancel(rt_upload *u,
+                           const rt_op *op,
+                           rt_error **err);
+
+/**
+ * Copies what reference (a tag or digest) names at src, an image or an index with all its images, to dst under
+ * dst_reference. Blobs are mounted when both are repositories of one registry, else streamed, as many at once as
+ * option "parallel" of dst says; nothing touches the disk. Both transports must stay open meanwhile. Fails as
+ * rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put; what was copied before stays.
+ */
+RT_API
+rt_status rt_copy(const rt_transport *src,
+                  const char *reference,
+                  const rt_transport *dst,
+                  const char *dst_reference,
+                  const rt_op *op,
+                  rt_error **err);
 
 #ifdef __cplusplus
 } /* extern "C" */

@@ -45,3 +45,5 @@ mod manifest;
 mod blob;
 
 mod upload;
+
+mod copy;

@@ -1,6 +1,7 @@
 //! HTTP transport for OCI and Docker registries.
 #![deny(unsafe_code)]
 
+pub mod copy;
 pub mod creds;
 pub mod digest;
 pub mod error;
@@ -9,6 +10,7 @@ pub mod name;
 pub mod op;
 pub mod options;
 pub mod pages;
+pub mod referrers;
 pub mod request;
 pub mod response;
 pub mod secret;

@@ -1,6 +1,8 @@
 //! Manifests: small, typed, and checked before anybody reads them (distribution-spec, "Pulling manifests",
 //! "Pushing Manifests").
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use ureq::http::header::{self, HeaderValue};
 
@@ -8,13 +10,22 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::media_type;
 use crate::name::TagOrDigest;
+use crate::net::call::Call;
 use crate::net::text_value;
 use crate::op::Op;
 use crate::options::Number;
+use crate::referrers;
 use crate::response::{Parts, Response, told_digest};
 use crate::send::{Answer, Payload};
 use crate::source::Source;
 use crate::transport::{Ask, Transport};
+
+/// A manifest, checked.
+pub(crate) struct Manifest {
+    pub(crate) digest: Digest,
+    pub(crate) media_type: String,
+    pub(crate) data: Vec<u8>,
+}
 
 impl Transport {
     /// Gets a manifest by tag or digest, accepting OCI and Docker manifests and indexes. Its digest is checked
@@ -28,19 +39,7 @@ impl Transport {
     pub fn manifest_get(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let url = self.repository_url(&format!("manifests/{reference}"))?;
-        let ask = Ask::new("GET", url).header(
-            header::ACCEPT,
-            text_value(&media_type::MANIFEST_TYPES.join(","))?,
-        );
-        let most = self.options().size(Number::MaxManifest);
-        let (answer, body) = self.ask_whole(&ask, most, "max-manifest-bytes", &call)?;
-        let wanted = match &reference {
-            TagOrDigest::Digest(digest) => Some(digest.clone()),
-            TagOrDigest::Tag(_) => None,
-        };
-        let digest = check_digest(&answer, &body, wanted)?;
-        check_type(&answer, &body)?;
+        let (answer, body, digest) = self.manifest_ask(&reference, &call)?;
         if let Some(op) = op {
             op.begin(Some(body.len() as u64));
             op.advance(body.len() as u64)?;
@@ -52,6 +51,105 @@ impl Transport {
             digest: Some(digest),
         };
         Ok(Response::in_memory(parts, body, self))
+    }
+
+    /// Asks for a manifest without its content: digest, media type and length are in the headers.
+    ///
+    /// # Errors
+    /// Those of [`request`](Transport::request).
+    pub fn manifest_head(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
+        let reference = TagOrDigest::parse(tag_or_digest)?;
+        let call = self.call(op)?;
+        let answer = self.ask(
+            &self.manifest_question("HEAD", &reference)?,
+            &call,
+            &mut self.budget(),
+        )?;
+        if answer.status == 405 {
+            // Registries that do not know HEAD here are asked for the whole.
+            answer.body.discard();
+            return self.manifest_get(tag_or_digest, op);
+        }
+        if !(200..300).contains(&answer.status) {
+            return Err(self.refusal("HEAD", answer));
+        }
+        check_type(&answer, &[])?;
+        Ok(self.stream(answer, &call))
+    }
+
+    /// Deletes a manifest, or a tag where the registry can (distribution-spec, "Deleting manifests").
+    ///
+    /// # Errors
+    /// [`Unsupported`](crate::error::ErrorKind::Unsupported) when the registry does not delete, and those of
+    /// [`request`](Transport::request).
+    pub fn manifest_delete(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<()> {
+        let reference = TagOrDigest::parse(tag_or_digest)?;
+        let call = self.call(op)?;
+        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        let answer = self.ask(&Ask::new("DELETE", url), &call, &mut self.budget())?;
+        match answer.status {
+            200..=299 => {
+                answer.body.discard();
+                Ok(())
+            }
+            400 | 405 => {
+                let refusal = self.refusal("DELETE", answer);
+                Err(Error::unsupported(format!(
+                    "the registry does not delete this: {}",
+                    refusal.message()
+                ))
+                .with_http_status(refusal.http_status().unwrap_or_default())
+                .with_diagnostics(refusal.diagnostics().to_vec()))
+            }
+            _ => Err(self.refusal("DELETE", answer)),
+        }
+    }
+
+    fn manifest_question<'a>(&self, method: &'a str, reference: &TagOrDigest) -> Result<Ask<'a>> {
+        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        Ok(Ask::new(method, url).header(
+            header::ACCEPT,
+            text_value(&media_type::MANIFEST_TYPES.join(","))?,
+        ))
+    }
+
+    fn manifest_ask(
+        &self,
+        reference: &TagOrDigest,
+        call: &Arc<Call>,
+    ) -> Result<(Answer, Vec<u8>, Digest)> {
+        let most = self.options().size(Number::MaxManifest);
+        let ask = self.manifest_question("GET", reference)?;
+        let (answer, body) = self.ask_whole(&ask, most, "max-manifest-bytes", call)?;
+        let wanted = match reference {
+            TagOrDigest::Digest(digest) => Some(digest.clone()),
+            TagOrDigest::Tag(_) => None,
+        };
+        let digest = check_digest(&answer, &body, wanted)?;
+        check_type(&answer, &body)?;
+        Ok((answer, body, digest))
+    }
+
+    /// A checked manifest, in the course of a call.
+    pub(crate) fn manifest_fetch(
+        &self,
+        reference: &TagOrDigest,
+        call: &Arc<Call>,
+    ) -> Result<Manifest> {
+        let (answer, data, digest) = self.manifest_ask(reference, call)?;
+        let told = answer
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .map(media_type::essence);
+        let media_type = own_type(&data)
+            .or(told)
+            .unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
+        Ok(Manifest {
+            digest,
+            media_type,
+            data,
+        })
     }
 
     /// Stores a manifest under a tag or digest. The digest is that of the response.
@@ -70,6 +168,23 @@ impl Transport {
     ) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
+        let response = self.manifest_store(&reference, media_type, data, &call)?;
+        if response.header("oci-subject").is_none() {
+            if let Some(digest) = response.digest() {
+                referrers::enter(self, data, media_type, digest, op)?;
+            }
+        }
+        Ok(response)
+    }
+
+    /// Stores a manifest, in the course of a call.
+    pub(crate) fn manifest_store(
+        &self,
+        reference: &TagOrDigest,
+        media_type: &str,
+        data: &[u8],
+        call: &Arc<Call>,
+    ) -> Result<Response> {
         let most = self.options().size(Number::MaxManifest);
         if data.len() > most {
             return Err(Error::limit(format!(
@@ -84,7 +199,7 @@ impl Transport {
                 )));
             }
         }
-        let digest = match &reference {
+        let digest = match reference {
             TagOrDigest::Digest(named) => {
                 let digest = Digest::of(named.algorithm(), data);
                 if digest != *named {
@@ -98,7 +213,7 @@ impl Transport {
         };
         let source = Source::bytes(data);
         let length = Some(data.len() as u64);
-        if let Some(op) = op {
+        if let Some(op) = call.progress() {
             op.begin(length);
         }
         let url = self.repository_url(&format!("manifests/{reference}"))?;
@@ -109,7 +224,7 @@ impl Transport {
             length,
             counted: true,
         });
-        let answer = self.ask(&ask, &call, &mut self.budget())?;
+        let answer = self.ask(&ask, call, &mut self.budget())?;
         if !(200..300).contains(&answer.status) {
             return Err(self.refusal("PUT", answer));
         }

@@ -74,6 +74,18 @@ fn bare(text: &str) -> &str {
         .trim_matches([' ', '\t'])
 }
 
+/// Whether layers of this type are kept by their publisher rather than by registries.
+pub(crate) fn is_foreign(media_type: &str) -> bool {
+    [
+        DOCKER_FOREIGN_LAYER,
+        OCI_RESTRICTED_LAYER,
+        OCI_RESTRICTED_LAYER_GZIP,
+        OCI_RESTRICTED_LAYER_ZSTD,
+    ]
+    .iter()
+    .any(|t| same(t, media_type))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

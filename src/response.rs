@@ -50,7 +50,12 @@ impl Response {
         call: &Arc<Call>,
         transport: &Transport,
     ) -> Self {
-        let response = Self::new(parts, State::Open(content), call.op().cloned(), transport);
+        let response = Self::new(
+            parts,
+            State::Open(content),
+            call.progress().cloned(),
+            transport,
+        );
         if let Some(op) = &response.op {
             op.begin(response.length());
         }

@@ -219,7 +219,7 @@ impl Route<'_> {
             None => Outgoing::None,
             Some(payload) => {
                 opened = payload.source.open(payload.offset)?;
-                let op = self.call.op().filter(|_| payload.counted);
+                let op = self.call.progress().filter(|_| payload.counted);
                 if let Some(op) = op {
                     op.rewind(payload.offset);
                 }

@@ -44,25 +44,32 @@ impl Transport {
         let digest = digest.map(str::parse::<Digest>).transpose()?;
         let from = mount_from.map(Repository::parse).transpose()?;
         let call = self.call(op)?;
-        if let Some(digest) = &digest {
-            if let Some(answer) = self.find(digest, &call)? {
+        self.blob_store(digest.as_ref(), source, from.as_ref(), &call)
+    }
+
+    /// Stores a blob unless it is there, in the course of a call.
+    pub(crate) fn blob_store(
+        &self,
+        digest: Option<&Digest>,
+        source: &Source,
+        from: Option<&Repository>,
+        call: &Arc<Call>,
+    ) -> Result<Response> {
+        if let Some(digest) = digest {
+            if let Some(answer) = self.find(digest, call)? {
                 return Ok(self.stored(answer, digest.clone()));
             }
         }
-        let mut session = match (&digest, &from) {
-            (Some(digest), Some(from)) => match self.mount(digest, from, &call)? {
+        let mut session = match (digest, from) {
+            (Some(digest), Some(from)) => match self.mount(digest, from, call)? {
                 Mounted::Done(answer) => return Ok(self.stored(answer, digest.clone())),
                 Mounted::Begun(session) => session,
-                Mounted::Refused => Session::begin(self, Some(digest), &call)?,
+                Mounted::Refused => Session::begin(self, Some(digest), call)?,
             },
-            _ => Session::begin(self, digest.as_ref(), &call)?,
+            _ => Session::begin(self, digest, call)?,
         };
-        let tally = Tally::of(
-            source,
-            digest.as_ref().map_or(Algorithm::Sha256, Digest::algorithm),
-        );
-        let result = session.put(&tally, digest.as_ref());
-        match result {
+        let tally = Tally::of(source, digest.map_or(Algorithm::Sha256, Digest::algorithm));
+        match session.put(&tally, digest) {
             Ok((answer, digest)) => Ok(self.stored(answer, digest)),
             Err(e) => {
                 session.give_up(&e);
@@ -351,7 +358,7 @@ impl Session {
     /// Sends all of the source and commits it.
     fn put(&mut self, tally: &Tally, digest: Option<&Digest>) -> Result<(Answer, Digest)> {
         let size = tally.source.size()?;
-        if let Some(op) = self.call.op() {
+        if let Some(op) = self.call.progress() {
             op.begin(size);
         }
         let chunk = self.chunk();

@@ -71,3 +71,46 @@ pub unsafe extern "C" fn rt_manifest_put(
         })
     }
 }
+
+/// Asks for a manifest without its content: digest, media type and length are in the headers of *out. Fails as
+/// rt_request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_manifest_head(
+    t: *const rt_transport,
+    tag_or_digest: *const c_char,
+    op: *const rt_op,
+    out: *mut *mut rt_response,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[t.cast()], || {
+            required(out, "out")?;
+            let reference = text(tag_or_digest, "tag_or_digest")?;
+            write(
+                out,
+                give_response(lend::<Transport>(t)?.manifest_head(reference, lend_opt(op)?)?),
+            );
+            Ok(())
+        })
+    }
+}
+
+/// Deletes a manifest by digest, or a tag where the registry can (distribution-spec, "Deleting manifests"). The
+/// transport needs RT_DELETE. RT_E_UNSUPPORTED when the registry does not delete; else fails as rt_request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_manifest_delete(
+    t: *const rt_transport,
+    tag_or_digest: *const c_char,
+    op: *const rt_op,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        call(err, &[t.cast()], || {
+            lend::<Transport>(t)?
+                .manifest_delete(text(tag_or_digest, "tag_or_digest")?, lend_opt(op)?)
+        })
+    }
+}

@@ -8,9 +8,10 @@ use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
 use super::op::rt_op;
 use super::request::rt_req;
 use super::response::{give_response, rt_response};
-use super::text::{c_text, pointer};
+use super::text::{c_text, pointer, text, text_opt};
 use super::transport::rt_transport;
 use crate::pages::{Names, Pages};
+use crate::referrers::Referrers;
 use crate::request::Request;
 use crate::transport::Transport;
 
@@ -32,8 +33,20 @@ pub struct rt_list {
 }
 
 struct CList {
-    names: Names,
+    cursor: Cursor,
     current: Option<CString>,
+}
+
+enum Cursor {
+    Names(Names),
+    Referrers(Referrers),
+}
+
+fn give_list(cursor: Cursor) -> *mut rt_list {
+    give(CList {
+        cursor,
+        current: None,
+    })
 }
 
 // SAFETY: no other type has this tag.
@@ -80,10 +93,7 @@ pub unsafe extern "C" fn rt_list_tags(t: *const rt_transport) -> *mut rt_list {
     or(std::ptr::null_mut(), || {
         // SAFETY: the header's rules for handles.
         let names = Names::tags(unsafe { lend::<Transport>(t) }?);
-        Ok(give(CList {
-            names,
-            current: None,
-        }))
+        Ok(give_list(Cursor::Names(names)))
     })
 }
 
@@ -93,10 +103,26 @@ pub unsafe extern "C" fn rt_list_repositories(t: *const rt_transport) -> *mut rt
     or(std::ptr::null_mut(), || {
         // SAFETY: the header's rules for handles.
         let names = Names::repositories(unsafe { lend::<Transport>(t) }?);
-        Ok(give(CList {
-            names,
-            current: None,
-        }))
+        Ok(give_list(Cursor::Names(names)))
+    })
+}
+
+/// Starts a listing of what refers to the manifest with this digest by its subject: rt_list_next gives each
+/// descriptor as JSON text (distribution-spec, "Listing Referrers"; the referrers tag where the registry has no
+/// such API). artifact_type NULL lists all. NULL if t or digest is NULL or digest is malformed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_list_referrers(
+    t: *const rt_transport,
+    digest: *const c_char,
+    artifact_type: *const c_char,
+) -> *mut rt_list {
+    or(std::ptr::null_mut(), || {
+        // SAFETY: the header's rules for handles and text.
+        unsafe {
+            let kind = text_opt(artifact_type, "artifact_type")?;
+            let referrers = Referrers::new(lend::<Transport>(t)?, text(digest, "digest")?, kind)?;
+            Ok(give_list(Cursor::Referrers(referrers)))
+        }
     })
 }
 
@@ -115,7 +141,11 @@ pub unsafe extern "C" fn rt_list_next(
         call(err, &[l.cast_const().cast()], || {
             required(name, "name")?;
             let l = lend_mut::<CList>(l)?;
-            l.current = l.names.next_name(lend_opt(op)?)?.as_deref().map(c_text);
+            let next = match &mut l.cursor {
+                Cursor::Names(names) => names.next_name(lend_opt(op)?)?,
+                Cursor::Referrers(referrers) => referrers.next_referrer(lend_opt(op)?)?,
+            };
+            l.current = next.as_deref().map(c_text);
             write(name, pointer(l.current.as_ref()));
             Ok(())
         })

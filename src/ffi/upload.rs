@@ -1,17 +1,18 @@
 //! Uploads.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 
-use super::boundary::{call, write};
+use super::boundary::{call, or, required, write};
 use super::error::{rt_error, rt_status};
-use super::handle::{lend, lend_opt};
+use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
 use super::op::rt_op;
 use super::response::{give_response, rt_response};
 use super::source::rt_source;
-use super::text::text_opt;
+use super::text::{c_text, pointer, text, text_opt};
 use super::transport::rt_transport;
 use crate::source::Source;
 use crate::transport::Transport;
+use crate::upload::Upload;
 
 /// Uploads a blob unless it is there (distribution-spec, "Pushing blobs"), checking its digest while sending; a
 /// NULL digest is computed. mount_from names a repository of the same registry to take it from if possible, or is
@@ -46,6 +47,162 @@ pub unsafe extern "C" fn rt_blob_put(
                 write(out, give_response(response));
             }
             Ok(())
+        })
+    }
+}
+
+/// An upload that can be interrupted, written down and taken up by another process. One thread at a time.
+pub struct rt_upload {
+    _private: [u8; 0],
+}
+
+struct CUpload {
+    upload: Upload,
+    state: Option<CString>,
+}
+
+// SAFETY: no other type has this tag.
+unsafe impl Handle for CUpload {
+    type C = rt_upload;
+    const TAG: u32 = tag(13);
+    const NAME: &'static str = "rt_upload";
+}
+
+/// Begins an upload. Fails as rt_request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_begin(
+    t: *const rt_transport,
+    op: *const rt_op,
+    out: *mut *mut rt_upload,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[t.cast()], || {
+            required(out, "out")?;
+            let upload = lend::<Transport>(t)?.upload_begin(lend_opt(op)?)?;
+            write(
+                out,
+                give(CUpload {
+                    upload,
+                    state: None,
+                }),
+            );
+            Ok(())
+        })
+    }
+}
+
+/// Takes up an upload from the text that rt_upload_state gave, in this process or another: asks the registry how
+/// much of it has arrived. RT_E_SYNTAX for a text that is no state, RT_E_STATUS when the registry knows the upload
+/// no more; else fails as rt_request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_resume(
+    t: *const rt_transport,
+    state: *const c_char,
+    op: *const rt_op,
+    out: *mut *mut rt_upload,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[t.cast()], || {
+            required(out, "out")?;
+            let upload =
+                lend::<Transport>(t)?.upload_resume(text(state, "state")?, lend_opt(op)?)?;
+            write(
+                out,
+                give(CUpload {
+                    upload,
+                    state: None,
+                }),
+            );
+            Ok(())
+        })
+    }
+}
+
+/// Bytes the registry has; -1 if u is no upload.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_offset(u: *const rt_upload) -> i64 {
+    // SAFETY: the header's rules for handles.
+    or(-1, || {
+        Ok(i64::try_from(unsafe { lend::<CUpload>(u) }?.upload.offset()).unwrap_or(i64::MAX))
+    })
+}
+
+/// What rt_upload_resume needs. It holds a URL that may be signed: keep it like a password. Lives until the next
+/// call on u.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_state(u: *mut rt_upload) -> *const c_char {
+    or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
+        let u = unsafe { lend_mut::<CUpload>(u) }?;
+        u.state = Some(c_text(&u.upload.state()));
+        Ok(pointer(u.state.as_ref()))
+    })
+}
+
+/// Sends what the registry does not have yet. body is the whole blob; what was sent before is only hashed. After a
+/// failure it may be called again. Fails as rt_blob_put.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_send(
+    u: *mut rt_upload,
+    body: *const rt_source,
+    op: *const rt_op,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        call(err, &[u.cast_const().cast()], || {
+            lend_mut::<CUpload>(u)?
+                .upload
+                .send(lend::<Source>(body)?, lend_opt(op)?)
+        })
+    }
+}
+
+/// Commits the upload under digest, or, if that is NULL, under the sha256 of what rt_upload_send sent. out may be
+/// NULL; its digest is that of the blob. RT_E_STATE when there is neither digest, RT_E_DIGEST when they differ;
+/// else fails as rt_request.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_finish(
+    u: *mut rt_upload,
+    digest: *const c_char,
+    op: *const rt_op,
+    out: *mut *mut rt_response,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        write(out, std::ptr::null_mut());
+        call(err, &[u.cast_const().cast()], || {
+            let digest = text_opt(digest, "digest")?;
+            let response = lend_mut::<CUpload>(u)?
+                .upload
+                .finish(digest, lend_opt(op)?)?;
+            if !out.is_null() {
+                write(out, give_response(response));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Tells the registry that the upload is given up. Fails as rt_request; freeing u alone leaves the upload at the
+/// registry, to be resumed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_upload_cancel(
+    u: *mut rt_upload,
+    op: *const rt_op,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        call(err, &[u.cast_const().cast()], || {
+            lend_mut::<CUpload>(u)?.upload.cancel(lend_opt(op)?)
         })
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Call {
     helpers_end: Arc<AtomicBool>,
     /// Runs on a thread of the library's own, where nothing of the program's may be called.
     is_helper: bool,
+    /// Its bytes are counted in the op's progress.
+    counts: bool,
     attempt: Mutex<Attempt>,
     /// The server stopped reading the request: the rest of its body need not be produced.
     body_unwanted: AtomicBool,
@@ -118,6 +120,7 @@ impl Call {
             log: options.log().clone(),
             helpers_end: Arc::default(),
             is_helper: false,
+            counts: true,
             attempt: Mutex::new(Attempt::new(now)),
             body_unwanted: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
@@ -128,15 +131,25 @@ impl Call {
     /// The same call on a thread of the library's own: under the same limits, but without log and other
     /// callbacks.
     pub(crate) fn quiet(&self) -> Arc<Self> {
+        self.derived(true, Log::default())
+    }
+
+    /// The same call for a part of its work whose bytes are counted elsewhere.
+    pub(crate) fn uncounted(&self) -> Arc<Self> {
+        self.derived(false, self.log.clone())
+    }
+
+    fn derived(&self, is_helper: bool, log: Log) -> Arc<Self> {
         Arc::new(Self {
             op: self.op.clone(),
             deadline: self.deadline,
             closes: Arc::clone(&self.closes),
             closes_at_start: self.closes_at_start,
             limits: self.limits,
-            log: Log::default(),
+            log,
             helpers_end: Arc::clone(&self.helpers_end),
-            is_helper: true,
+            is_helper,
+            counts: false,
             attempt: Mutex::new(Attempt::new(Instant::now())),
             body_unwanted: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
@@ -188,6 +201,11 @@ impl Call {
 
     pub(crate) fn op(&self) -> Option<&Op> {
         self.op.as_ref()
+    }
+
+    /// What the bytes moved are counted in.
+    pub(crate) fn progress(&self) -> Option<&Op> {
+        self.op.as_ref().filter(|_| self.counts)
     }
 
     /// Waits, unless the call ends first.

@@ -1,0 +1,366 @@
+//! An image, or an index with all its images, from one transport to another.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use crate::blob::Place;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
+use crate::media_type;
+use crate::name::TagOrDigest;
+use crate::net::call::{Call, SLICE};
+use crate::op::Op;
+use crate::options::Number;
+use crate::response::Response;
+use crate::source::{ReadBytes, Source};
+use crate::transport::Transport;
+
+/// Most manifests one copy may consist of.
+const MAX_MANIFESTS: usize = 10_000;
+
+/// Copies what `reference` (a tag or digest) names at `src`, with everything it refers to, to `dst` under
+/// `dst_reference`. Blobs are mounted when both are repositories of one registry, else streamed one by one, as many
+/// at once as option `parallel` of `dst` says; nothing touches the disk.
+///
+/// # Errors
+/// Those of [`Transport::manifest_get`], [`Transport::blob_get`], [`Transport::blob_put`] and
+/// [`Transport::manifest_put`]. What was copied before a failure stays.
+pub fn copy(
+    src: &Transport,
+    reference: &str,
+    dst: &Transport,
+    dst_reference: &str,
+    op: Option<&Op>,
+) -> Result<()> {
+    let target = TagOrDigest::parse(dst_reference)?;
+    let (src_call, dst_call) = (src.call(op)?, dst.call(op)?);
+    let plan = Plan::of(src, reference, &src_call)?;
+    if let Some(op) = op {
+        op.begin(Some(plan.blobs.iter().map(|b| b.size).sum()));
+    }
+    copy_blobs(
+        &Route {
+            src,
+            dst,
+            src_call,
+            dst_call: Arc::clone(&dst_call),
+        },
+        plan.blobs,
+    )?;
+    let last = plan.manifests.len().saturating_sub(1);
+    for (i, manifest) in plan.manifests.iter().enumerate() {
+        let reference = if i == last {
+            target.clone()
+        } else {
+            TagOrDigest::Digest(manifest.digest.clone())
+        };
+        dst.manifest_store(&reference, &manifest.media_type, &manifest.data, &dst_call)?;
+    }
+    Ok(())
+}
+
+/// What has to be copied, in order: blobs, then manifests, children before parents.
+#[derive(Default)]
+struct Plan {
+    blobs: Vec<BlobRef>,
+    manifests: Vec<Manifest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct BlobRef {
+    digest: Digest,
+    size: u64,
+    /// Kept elsewhere by its publisher; a registry need not have it.
+    foreign: bool,
+}
+
+impl Plan {
+    fn of(src: &Transport, reference: &str, call: &Arc<Call>) -> Result<Self> {
+        let mut plan = Self::default();
+        let mut seen = HashSet::new();
+        let top = src.manifest_fetch(&TagOrDigest::parse(reference)?, call)?;
+        // Depth first; a manifest is entered behind its children.
+        let mut stack = vec![(top, false)];
+        while let Some((manifest, expanded)) = stack.pop() {
+            if expanded {
+                plan.manifests.push(manifest);
+                continue;
+            }
+            let refers = References::of(&manifest)?;
+            for blob in refers.blobs {
+                if seen.insert(blob.digest.clone()) {
+                    plan.blobs.push(blob);
+                }
+            }
+            stack.push((manifest, true));
+            for child in refers.manifests {
+                if seen.insert(child.clone()) {
+                    if seen.len() > MAX_MANIFESTS {
+                        return Err(Error::limit(format!(
+                            "an image of more than {MAX_MANIFESTS} parts is not copied"
+                        )));
+                    }
+                    stack.push((
+                        src.manifest_fetch(&TagOrDigest::Digest(child), call)?,
+                        false,
+                    ));
+                }
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// What a manifest or index refers to.
+struct References {
+    blobs: Vec<BlobRef>,
+    manifests: Vec<Digest>,
+}
+
+impl References {
+    fn of(manifest: &Manifest) -> Result<Self> {
+        let bad = |why: &str| Error::protocol(format!("manifest {}: {why}", manifest.digest));
+        let json: Value =
+            serde_json::from_slice(&manifest.data).map_err(|_| bad("it is not JSON"))?;
+        let digest = |d: &Value| -> Result<Digest> {
+            let text = d
+                .get("digest")
+                .and_then(Value::as_str)
+                .ok_or_else(|| bad("a descriptor has no digest"))?;
+            text.parse()
+                .map_err(|_| bad("a descriptor has a malformed digest"))
+        };
+        let list = |name: &str| {
+            json.get(name)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
+        let mut blobs = Vec::new();
+        for descriptor in json
+            .get("config")
+            .into_iter()
+            .cloned()
+            .chain(list("layers"))
+            .chain(list("blobs"))
+        {
+            let size = descriptor
+                .get("size")
+                .and_then(Value::as_u64)
+                .ok_or_else(|| bad("a descriptor has no size"))?;
+            let kind = descriptor
+                .get("mediaType")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let foreign = descriptor.get("urls").is_some() || media_type::is_foreign(kind);
+            blobs.push(BlobRef {
+                digest: digest(&descriptor)?,
+                size,
+                foreign,
+            });
+        }
+        let manifests = list("manifests")
+            .iter()
+            .map(digest)
+            .collect::<Result<_>>()?;
+        Ok(Self { blobs, manifests })
+    }
+}
+
+/// From where to where, and under which calls.
+struct Route<'a> {
+    src: &'a Transport,
+    dst: &'a Transport,
+    src_call: Arc<Call>,
+    dst_call: Arc<Call>,
+}
+
+fn copy_blobs(route: &Route<'_>, blobs: Vec<BlobRef>) -> Result<()> {
+    let at_once = route.dst.options().size(Number::Parallel).min(blobs.len());
+    let moved = AtomicU64::new(0);
+    if at_once < 2 {
+        return blobs.iter().try_for_each(|blob| {
+            copy_blob(route, blob, &moved)?;
+            report(route, &moved)
+        });
+    }
+    let queue = Mutex::new(VecDeque::from(blobs));
+    let failed = Mutex::new(Vec::new());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..at_once)
+            .map(|_| {
+                let helper = Route {
+                    src: route.src,
+                    dst: route.dst,
+                    src_call: route.src_call.quiet(),
+                    dst_call: route.dst_call.quiet(),
+                };
+                let (queue, failed, moved, stop) = (&queue, &failed, &moved, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let next = queue
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .pop_front();
+                        let Some(blob) = next else { return };
+                        if copy_blob(&helper, &blob, moved).is_err() {
+                            // The thread of the call tries again: it may ask the program for credentials.
+                            failed
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push(blob);
+                        }
+                    }
+                })
+            })
+            .collect();
+        let result = loop {
+            let next = failed.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let step = match next {
+                Some(blob) => copy_blob(route, &blob, &moved).and_then(|()| report(route, &moved)),
+                None if threads
+                    .iter()
+                    .all(std::thread::ScopedJoinHandle::is_finished) =>
+                {
+                    if failed
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .is_empty()
+                    {
+                        break report(route, &moved);
+                    }
+                    Ok(())
+                }
+                None => {
+                    std::thread::sleep(SLICE / 5);
+                    report(route, &moved)
+                }
+            };
+            if step.is_err() {
+                break step;
+            }
+        };
+        stop.store(true, Ordering::Relaxed);
+        if result.is_err() {
+            route.src_call.abandon_quiet();
+            route.dst_call.abandon_quiet();
+        }
+        result
+    })
+}
+
+/// Tells the progress, on the thread of the call.
+fn report(route: &Route<'_>, moved: &AtomicU64) -> Result<()> {
+    route.dst_call.check()?;
+    match route.dst_call.op() {
+        Some(op) => op.advance(moved.swap(0, Ordering::Relaxed)),
+        None => Ok(()),
+    }
+}
+
+fn copy_blob(route: &Route<'_>, blob: &BlobRef, moved: &AtomicU64) -> Result<()> {
+    let from = (route.src.registry() == route.dst.registry())
+        .then(|| route.src.repository())
+        .flatten();
+    let place = Place::new(route.src, blob.digest.clone())?;
+    let reader = Fetch {
+        place,
+        call: Arc::clone(&route.src_call),
+        response: None,
+        missing: Arc::default(),
+    };
+    let missing = Arc::clone(&reader.missing);
+    let source = Source::reader(Box::new(reader), Some(blob.size));
+    match route
+        .dst
+        .blob_store(Some(&blob.digest), &source, from, &route.dst_call)
+    {
+        Err(_) if blob.foreign && missing.load(Ordering::Relaxed) => {}
+        other => {
+            other?;
+        }
+    }
+    moved.fetch_add(blob.size, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Reads a blob from its registry when it is wanted, and again from the start when it has to be sent again.
+struct Fetch {
+    place: Place,
+    call: Arc<Call>,
+    response: Option<Response>,
+    missing: Arc<AtomicBool>,
+}
+
+impl ReadBytes for Fetch {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let response = match &mut self.response {
+            Some(response) => response,
+            None => match self.place.clone().whole(&self.call) {
+                Ok(response) => self.response.insert(response),
+                Err(e) => {
+                    self.missing.store(
+                        e.kind() == ErrorKind::Status && e.http_status() == Some(404),
+                        Ordering::Relaxed,
+                    );
+                    return Err(e);
+                }
+            },
+        };
+        response.read(buf)
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.response = None;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Algorithm;
+
+    #[test]
+    fn what_a_manifest_refers_to() {
+        let d = |n: &str| Digest::of(Algorithm::Sha256, n.as_bytes());
+        let manifest = |json: String| Manifest {
+            digest: Digest::of(Algorithm::Sha256, json.as_bytes()),
+            media_type: String::new(),
+            data: json.into_bytes(),
+        };
+        let image = format!(
+            r#"{{"config":{{"digest":"{}","size":2}},"layers":[{{"digest":"{}","size":3,"mediaType":"{}"}}]}}"#,
+            d("c"),
+            d("l"),
+            media_type::DOCKER_FOREIGN_LAYER
+        );
+        let refers = References::of(&manifest(image)).unwrap();
+        assert_eq!(
+            refers
+                .blobs
+                .iter()
+                .map(|b| (b.size, b.foreign))
+                .collect::<Vec<_>>(),
+            [(2, false), (3, true)]
+        );
+        let index = format!(r#"{{"manifests":[{{"digest":"{}","size":1}}]}}"#, d("m"));
+        assert_eq!(
+            References::of(&manifest(index)).unwrap().manifests,
+            [d("m")]
+        );
+        for bad in [
+            "[",
+            r#"{"layers":[{"digest":"x","size":1}]}"#,
+            r#"{"layers":[{"size":1}]}"#,
+            r#"{"config":{"digest":"sha256:../../x","size":1}}"#,
+        ] {
+            assert!(References::of(&manifest(bad.to_owned())).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Copies.
+
+use std::ffi::c_char;
+
+use super::boundary::call;
+use super::error::{rt_error, rt_status};
+use super::handle::{lend, lend_opt};
+use super::op::rt_op;
+use super::text::text;
+use super::transport::rt_transport;
+use crate::copy;
+use crate::transport::Transport;
+
+/// Copies what reference (a tag or digest) names at src, an image or an index with all its images, to dst under
+/// dst_reference. Blobs are mounted when both are repositories of one registry, else streamed, as many at once as
+/// option "parallel" of dst says; nothing touches the disk. Both transports must stay open meanwhile. Fails as
+/// rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put; what was copied before stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_copy(
+    src: *const rt_transport,
+    reference: *const c_char,
+    dst: *const rt_transport,
+    dst_reference: *const c_char,
+    op: *const rt_op,
+    err: *mut *mut rt_error,
+) -> rt_status {
+    // SAFETY: the header's rules for handles, text and outs.
+    unsafe {
+        call(err, &[src.cast(), dst.cast()], || {
+            let (reference, target) = (
+                text(reference, "reference")?,
+                text(dst_reference, "dst_reference")?,
+            );
+            copy::copy(
+                lend::<Transport>(src)?,
+                reference,
+                lend::<Transport>(dst)?,
+                target,
+                lend_opt(op)?,
+            )
+        })
+    }
+}

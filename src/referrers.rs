@@ -1,0 +1,237 @@
+//! Referrers: what points at a manifest with its `subject` (distribution-spec, "Listing Referrers" and
+//! "Referrers Tag Schema").
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use crate::digest::{Digest, referrers_tag};
+use crate::error::{Error, ErrorKind, Result};
+use crate::media_type;
+use crate::op::Op;
+use crate::pages::Pages;
+use crate::request::Request;
+use crate::transport::Transport;
+use crate::url::form_encode;
+
+/// A cursor over the descriptors of what refers to a manifest.
+#[derive(Debug)]
+pub struct Referrers {
+    transport: Transport,
+    digest: Digest,
+    artifact_type: Option<String>,
+    pages: Pages,
+    ready: VecDeque<String>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No page was asked for yet.
+    New,
+    /// The registry has the referrers API.
+    Api,
+    /// All is in `ready`.
+    Last,
+}
+
+impl Referrers {
+    /// Starts a listing of what refers to `digest`, of one artifact type or of all.
+    ///
+    /// # Errors
+    /// [`Syntax`](crate::error::ErrorKind::Syntax) for the digest.
+    pub fn new(transport: &Transport, digest: &str, artifact_type: Option<&str>) -> Result<Self> {
+        let digest: Digest = digest.parse()?;
+        let filter =
+            artifact_type.map_or_else(String::new, |t| format!("?artifactType={}", form_encode(t)));
+        let mut request = Request::new(None, &format!("./referrers/{digest}{filter}"));
+        request.accept_type(media_type::OCI_INDEX);
+        Ok(Self {
+            pages: Pages::new(transport, &request),
+            transport: transport.clone(),
+            digest,
+            artifact_type: artifact_type.map(str::to_owned),
+            ready: VecDeque::new(),
+            state: State::New,
+        })
+    }
+
+    /// The next descriptor as JSON text, or `None` after the last.
+    ///
+    /// # Errors
+    /// Those of [`Pages::next_page`], and [`Protocol`](crate::error::ErrorKind::Protocol) for an answer that is
+    /// no index.
+    pub fn next_referrer(&mut self, op: Option<&Op>) -> Result<Option<String>> {
+        loop {
+            if let Some(descriptor) = self.ready.pop_front() {
+                return Ok(Some(descriptor));
+            }
+            if self.state == State::Last {
+                return Ok(None);
+            }
+            let body = match self.pages.next_page(op) {
+                Ok(Some(mut page)) => page.take_body()?,
+                Ok(None) => {
+                    self.state = State::Last;
+                    continue;
+                }
+                Err(e) if self.state == State::New && is_missing_api(&e) => {
+                    self.state = State::Last;
+                    match tagged_index(&self.transport, &self.digest, op)? {
+                        Some(body) => body,
+                        None => continue,
+                    }
+                }
+                Err(e) => return Err(e),
+            };
+            if self.state == State::New {
+                self.state = State::Api;
+            }
+            let found = descriptors(&body).ok_or_else(|| {
+                Error::protocol(format!(
+                    "the referrers of {} came as something that is no index",
+                    self.digest
+                ))
+            })?;
+            // A registry may leave the filter to the client; one that applied it loses nothing.
+            let wanted = self.artifact_type.as_deref();
+            let kind = |d: &Value| {
+                d.get("artifactType")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            };
+            self.ready.extend(
+                found
+                    .into_iter()
+                    .filter(|d| wanted.is_none() || kind(d).as_deref() == wanted)
+                    .map(|d| d.to_string()),
+            );
+        }
+    }
+}
+
+/// Whether an answer says that there is no referrers API: what registries without it send.
+fn is_missing_api(e: &Error) -> bool {
+    match e.kind() {
+        ErrorKind::MediaType => true,
+        ErrorKind::Status | ErrorKind::Protocol => {
+            matches!(
+                e.http_status(),
+                Some(300..=399 | 400 | 404 | 405 | 406 | 501)
+            )
+        }
+        _ => false,
+    }
+}
+
+fn descriptors(body: &[u8]) -> Option<Vec<Value>> {
+    let index: Value = serde_json::from_slice(body).ok()?;
+    match index.as_object()?.get("manifests") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(all)) => Some(all.iter().filter(|d| d.is_object()).cloned().collect()),
+        Some(_) => None,
+    }
+}
+
+/// The index under the referrers tag, or `None` if there is none.
+fn tagged_index(
+    transport: &Transport,
+    digest: &Digest,
+    op: Option<&Op>,
+) -> Result<Option<Vec<u8>>> {
+    match transport.manifest_get(&referrers_tag(digest), op) {
+        Ok(mut response) => response.take_body().map(Some),
+        Err(e) if e.http_status() == Some(404) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Enters a manifest with a `subject` into the index under the referrers tag, for registries that do not do
+/// it themselves.
+pub(crate) fn enter(
+    transport: &Transport,
+    manifest: &[u8],
+    media_type: &str,
+    digest: &Digest,
+    op: Option<&Op>,
+) -> Result<()> {
+    let Ok(manifest_json) = serde_json::from_slice::<Value>(manifest) else {
+        return Ok(());
+    };
+    let subject = manifest_json
+        .get("subject")
+        .and_then(|s| s.get("digest"))
+        .and_then(Value::as_str);
+    let Some(Ok(subject)) = subject.map(str::parse::<Digest>) else {
+        return Ok(());
+    };
+    let mut all = match tagged_index(transport, &subject, op)? {
+        Some(body) => descriptors(&body).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let own = digest.as_str();
+    if all
+        .iter()
+        .any(|d| d.get("digest").and_then(Value::as_str) == Some(own))
+    {
+        return Ok(());
+    }
+    let mut descriptor = json!({ "mediaType": media_type, "digest": own, "size": manifest.len() });
+    let config_type = manifest_json.get("config").and_then(|c| c.get("mediaType"));
+    if let Some(kind) = manifest_json.get("artifactType").or(config_type) {
+        descriptor["artifactType"] = kind.clone();
+    }
+    if let Some(annotations) = manifest_json.get("annotations") {
+        descriptor["annotations"] = annotations.clone();
+    }
+    all.push(descriptor);
+    let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all })
+        .to_string();
+    transport
+        .manifest_put(
+            &referrers_tag(&subject),
+            media_type::OCI_INDEX,
+            index.as_bytes(),
+            op,
+        )
+        .map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R63.
+    #[test]
+    fn answers_without_the_api() {
+        for (kind, status, want) in [
+            (ErrorKind::Status, Some(404), true),
+            (ErrorKind::Status, Some(400), true),
+            (ErrorKind::Status, Some(406), true),
+            (ErrorKind::Protocol, Some(303), true),
+            (ErrorKind::MediaType, Some(200), true),
+            (ErrorKind::Status, Some(500), false),
+            (ErrorKind::Auth, Some(401), false),
+            (ErrorKind::Network, None, false),
+        ] {
+            let mut error = Error::new(kind, "x");
+            if let Some(status) = status {
+                error = error.with_http_status(status);
+            }
+            assert_eq!(is_missing_api(&error), want, "{kind:?} {status:?}");
+        }
+    }
+
+    #[test]
+    fn indexes() {
+        assert_eq!(
+            descriptors(br#"{"manifests":[{"digest":"x"},1]}"#)
+                .unwrap()
+                .len(),
+            1
+        );
+        assert_eq!(descriptors(br#"{"manifests":null}"#).unwrap().len(), 0);
+        assert!(descriptors(br#"{"manifests":"x"}"#).is_none());
+        assert!(descriptors(b"<html>").is_none());
+    }
+}
