@@ -1,0 +1,551 @@
+//! The C API from outside: the header, the shared object, and C programs that use them.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use support::server::{Answer, Server};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Runs a program that must be there.
+fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|e| {
+        panic!("{command:?}: {e}; the tests need a C compiler, binutils and valgrind")
+    })
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn must(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(
+        output.status.success(),
+        "{command:?} failed:\n{}",
+        text(&output)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Where cargo put the library that belongs to this test.
+fn built() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    exe.parent().unwrap().to_owned()
+}
+
+/// A folder with the library under the names a linker and a loader look for.
+fn library() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in ["libregistry_transport.so", "libregistry_transport.so.1"] {
+                std::os::unix::fs::symlink(
+                    built().join("libregistry_transport.so"),
+                    folder.path().join(name),
+                )
+                .unwrap();
+            }
+            folder
+        })
+        .path()
+}
+
+fn header() -> String {
+    std::fs::read_to_string(Path::new(ROOT).join("include/registry_transport.h")).unwrap()
+}
+
+/// A function of the header: result, name, parameters, and the comment above it.
+struct Function {
+    result: String,
+    name: String,
+    parameters: Vec<String>,
+    comment: String,
+}
+
+fn functions() -> Vec<Function> {
+    let header = header();
+    let mut out = Vec::new();
+    let mut rest = header.as_str();
+    while let Some(at) = rest.find("\nRT_API") {
+        let before = &rest[..at];
+        let comment = before.rfind("/**").map_or("", |i| &before[i..]).to_owned();
+        let end = at + rest[at..].find(';').unwrap();
+        let prototype: String = rest[at + 7..end]
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let (head, parameters) = prototype.split_once('(').unwrap();
+        let name_at = head.rfind([' ', '*']).unwrap() + 1;
+        let parameters = parameters.trim_end_matches(')');
+        out.push(Function {
+            result: head[..name_at].trim().to_owned(),
+            name: head[name_at..].to_owned(),
+            parameters: parameters
+                .split(", ")
+                .filter(|p| *p != "void")
+                .map(str::to_owned)
+                .collect(),
+            comment,
+        });
+        rest = &rest[end..];
+    }
+    assert!(out.len() > 70, "only {} functions found", out.len());
+    out
+}
+
+/// Compiles a C program against the shared library.
+fn compile(source: &Path, name: &str) -> PathBuf {
+    let out = library().join(name);
+    let mut cc = Command::new("cc");
+    cc.args([
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "-g",
+        "-I",
+    ])
+    .arg(Path::new(ROOT).join("include"))
+    .arg(source)
+    .arg("-L")
+    .arg(library())
+    .arg(format!("-Wl,-rpath,{}", library().display()))
+    .args(["-lregistry_transport", "-lpthread", "-ldl", "-o"])
+    .arg(&out);
+    must(&mut cc);
+    out
+}
+
+fn registry() -> Server {
+    Server::start(|request| match request.path.as_str() {
+        "/v2/hello" => Answer::new(200).body("hello there"),
+        "/v2/hangup" => Answer::reset(),
+        _ => Answer::new(404),
+    })
+}
+
+/// A server that hangs up while a body is being sent.
+fn hanging_up() -> Server {
+    Server::builder()
+        .early(|request| (request.path == "/v2/hangup").then(Answer::reset))
+        .start(|request| match request.path.as_str() {
+            "/v2/hello" => Answer::new(200).body("hello there"),
+            _ => Answer::new(404),
+        })
+}
+
+/// Runs a compiled test, plain and under valgrind.
+fn play(program: &Path, arguments: &[&str], with_valgrind: bool) {
+    assert_eq!(must(Command::new(program).args(arguments)), "ok\n");
+    if with_valgrind {
+        let mut valgrind = Command::new("valgrind");
+        valgrind
+            .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
+            .args([
+                "--errors-for-leak-kinds=definite,indirect,possible",
+                "--show-leak-kinds=definite,indirect,possible",
+            ])
+            .arg(format!("--suppressions={ROOT}/tests/abi/valgrind.supp"))
+            .arg(program)
+            .args(arguments);
+        let output = run(&mut valgrind);
+        assert!(output.status.success(), "valgrind:\n{}", text(&output));
+    }
+}
+
+// ---------------------------------------------------------------- header
+
+/// ABI 1: every standard of C and C++, twice in a row, and with nothing before it.
+#[test]
+fn the_header_compiles_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("twice.c");
+    std::fs::write(&source, "#include <registry_transport.h>\n#include <registry_transport.h>\nint main(void) { return RT_VERSION_NUM < 0; }\n").unwrap();
+    let common = [
+        "-Wall",
+        "-Wextra",
+        "-Wundef",
+        "-pedantic",
+        "-Werror",
+        "-fsyntax-only",
+    ];
+    let include = format!("-I{ROOT}/include");
+    for (compiler, language, standards) in [
+        ("cc", "c", &["c89", "c99", "c11", "c17", "c2x"][..]),
+        (
+            "c++",
+            "c++",
+            &["c++98", "c++11", "c++14", "c++17", "c++20"][..],
+        ),
+    ] {
+        for standard in standards {
+            let mut cc = Command::new(compiler);
+            cc.arg(format!("-std={standard}"))
+                .args(common)
+                .args(["-x", language, &include])
+                .arg(&source);
+            // C89 has neither long long nor <stdint.h>; the header needs the latter.
+            if *standard == "c89" || *standard == "c++98" {
+                cc.arg("-Wno-long-long");
+            }
+            must(&mut cc);
+        }
+    }
+}
+
+/// ABI 3 and 4: a comment for each function, full sentences, our prefix, no name of the Windows headers.
+#[test]
+fn every_function_has_its_comment_and_prefix() {
+    for f in functions() {
+        let comment = f.comment.trim_end().trim_end_matches("*/").trim_end();
+        assert!(f.comment.starts_with("/**"), "{} has no comment", f.name);
+        assert!(
+            comment.ends_with('.'),
+            "the comment of {} has no end: {comment}",
+            f.name
+        );
+        assert!(f.name.starts_with("rt_"), "{}", f.name);
+    }
+    let taken = [
+        "RT_CURSOR",
+        "RT_BITMAP",
+        "RT_ICON",
+        "RT_MENU",
+        "RT_DIALOG",
+        "RT_STRING",
+        "RT_FONT",
+        "RT_VERSION",
+        "RT_MANIFEST",
+        "RT_HTML",
+        "RT_RCDATA",
+    ];
+    for line in header().lines() {
+        if let Some(name) = line
+            .trim_start_matches("# ")
+            .strip_prefix("#define ")
+            .and_then(|l| l.split([' ', '(']).next())
+        {
+            assert!(
+                name.starts_with("RT_") || name == "REGISTRY_TRANSPORT_H",
+                "{name}"
+            );
+            assert!(!taken.contains(&name), "{name} is a name of winuser.h");
+        }
+    }
+}
+
+// ---------------------------------------------------------------- shared object
+
+fn dynamic() -> String {
+    must(
+        Command::new("readelf")
+            .arg("-dW")
+            .arg(library().join("libregistry_transport.so")),
+    )
+}
+
+/// ABI 6 and 9.
+#[test]
+fn name_and_flags_of_the_shared_object() {
+    let dynamic = dynamic();
+    assert!(
+        dynamic.contains("soname: [libregistry_transport.so.1]"),
+        "{dynamic}"
+    );
+    assert!(header().contains("#define RT_ABI 1\n"));
+    assert!(
+        dynamic.contains("NODELETE") && dynamic.contains("NOW"),
+        "{dynamic}"
+    );
+    assert!(
+        !dynamic.contains("RPATH") && !dynamic.contains("RUNPATH") && !dynamic.contains("TEXTREL"),
+        "{dynamic}"
+    );
+    for line in dynamic.lines().filter(|l| l.contains("(NEEDED)")) {
+        let fine = ["libc.so", "libm.so", "libgcc_s.so", "ld-linux"]
+            .iter()
+            .any(|n| line.contains(n));
+        assert!(fine, "{line}");
+    }
+}
+
+/// ABI 7 and 8: what is exported is what the header declares and what was promised before, and nothing else.
+#[test]
+fn exported_symbols() {
+    let nm = must(
+        Command::new("nm")
+            .args(["-D", "--defined-only"])
+            .arg(library().join("libregistry_transport.so")),
+    );
+    let exported: BTreeSet<&str> = nm.lines().filter_map(|l| l.split(' ').nth(2)).collect();
+    let functions = functions();
+    let declared: BTreeSet<&str> = functions.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(exported, declared);
+    let path = Path::new(ROOT).join("tests/abi/symbols.txt");
+    if std::env::var_os("RT_BLESS").is_some() {
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        let since = |name: &str| {
+            old.lines()
+                .find_map(|l| l.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
+        };
+        let mut list = String::new();
+        for name in &declared {
+            let version = since(name).unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+            writeln!(list, "{name} {version}").unwrap();
+        }
+        std::fs::write(&path, list).unwrap();
+    }
+    let promised = std::fs::read_to_string(&path).unwrap();
+    let promised: BTreeSet<&str> = promised
+        .lines()
+        .filter_map(|l| l.split(' ').next())
+        .collect();
+    assert_eq!(
+        declared, promised,
+        "tests/abi/symbols.txt: lines may be added (RT_BLESS=1), never removed"
+    );
+}
+
+/// ABI 10: what the README says of the C library.
+#[test]
+fn needed_glibc() {
+    let symbols = must(
+        Command::new("readelf")
+            .args(["-W", "--dyn-syms"])
+            .arg(library().join("libregistry_transport.so")),
+    );
+    let newest = symbols
+        .split("GLIBC_2.")
+        .skip(1)
+        .filter_map(|t| {
+            t.split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse::<u32>()
+                .ok()
+        })
+        .max();
+    assert!(newest.is_some_and(|n| n <= 34), "glibc 2.{newest:?}");
+}
+
+/// ABI 13: the line of the README is enough to link statically.
+#[test]
+fn static_linking() {
+    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    let line = readme
+        .split('`')
+        .find(|t| t.starts_with("-lgcc_s "))
+        .expect("the README names the libraries");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("static");
+    let mut cc = Command::new("cc");
+    cc.arg("-std=c99")
+        .arg(format!("-I{ROOT}/include"))
+        .arg(Path::new(ROOT).join("tests/abi/values.c"))
+        .arg(built().join("libregistry_transport.a"))
+        .args(line.split_whitespace())
+        .arg("-o")
+        .arg(&out);
+    must(&mut cc);
+    assert_eq!(must(Command::new(out).arg(registry().authority())), "ok\n");
+}
+
+// ---------------------------------------------------------------- C programs
+
+/// ABI 19, 20, 24: every function with nothing, and with handles of the wrong type; outs are always written.
+#[test]
+fn nothing_and_the_wrong_thing() {
+    let mut c = String::from(
+        "#include <registry_transport.h>\n#include <stdio.h>\n#include <stdlib.h>\n\
+         #define CHECK(what) do { if (!(what)) { fprintf(stderr, \"line %d: %s\\n\", __LINE__, #what); exit(1); } } while (0)\n\
+         int main(void)\n{\n    void *op = rt_op_new(), *ref, *out[4];\n    rt_error *err;\n    size_t i;\n    (void)i;\n\
+         \x20   CHECK(rt_ref_parse(\"ubuntu\", (rt_ref **)&ref, NULL) == RT_OK);\n",
+    );
+    let fine_with_nothing = [
+        "rt_creds_docker",
+        "rt_creds_podman",
+        "rt_source_bytes",
+        "rt_options_new",
+        "rt_op_new",
+    ];
+    for f in functions() {
+        let nothing: Vec<&str> = f
+            .parameters
+            .iter()
+            .map(|p| {
+                if p.contains('*') || p.contains("_fn") {
+                    "NULL"
+                } else {
+                    "0"
+                }
+            })
+            .collect();
+        let call = format!("{}({})", f.name, nothing.join(", "));
+        match f.result.as_str() {
+            "rt_status" if f.name != "rt_error_code" => {
+                writeln!(c, "    CHECK({call} == RT_E_ARG);").unwrap()
+            }
+            "struct rt_error *" => unreachable!(),
+            r if r.contains('*') && fine_with_nothing.contains(&f.name.as_str()) => {
+                writeln!(
+                    c,
+                    "    {{ void *h = {call}; CHECK(h != NULL); rt_free(h); }}"
+                )
+                .unwrap();
+            }
+            r if r.contains('*') && !f.parameters.is_empty() && f.name != "rt_status_name" => {
+                writeln!(c, "    CHECK({call} == NULL);").unwrap();
+            }
+            _ => writeln!(c, "    (void){call};").unwrap(),
+        }
+        // A handle in the first place, of another type: an op where anything else is wanted, else a reference.
+        let Some(first) = f
+            .parameters
+            .first()
+            .filter(|p| p.contains("rt_") && p.contains('*'))
+        else {
+            continue;
+        };
+        let wrong = if first.contains("rt_op") { "ref" } else { "op" };
+        let mut outs = 0;
+        let arguments: Vec<String> = f
+            .parameters
+            .iter()
+            .enumerate()
+            .map(|(i, p)| {
+                let name = p.rsplit([' ', '*']).next().unwrap_or_default();
+                if i == 0 {
+                    wrong.to_owned()
+                } else if name == "err" {
+                    "&err".to_owned()
+                } else if p.contains("**")
+                    || (["len", "size", "got", "data"].contains(&name)
+                        && p.contains('*')
+                        && f.result == "rt_status"
+                        && !p.contains("const void *data"))
+                {
+                    outs += 1;
+                    format!("(void *)&out[{}]", outs - 1)
+                } else if p.contains("char *") {
+                    "\"x\"".to_owned()
+                } else if p.contains('*') || p.contains("_fn") {
+                    "NULL".to_owned()
+                } else {
+                    "0".to_owned()
+                }
+            })
+            .collect();
+        let call = format!("{}({})", f.name, arguments.join(", "));
+        if f.result == "rt_status" && f.name != "rt_error_code" {
+            writeln!(
+                c,
+                "    for (i = 0; i < 4; i++) out[i] = (void *)0x51;\n    err = (rt_error *)0x51;"
+            )
+            .unwrap();
+            writeln!(c, "    CHECK({call} == RT_E_ARG);").unwrap();
+            for i in 0..outs {
+                writeln!(c, "    CHECK(out[{i}] == NULL);").unwrap();
+            }
+            if arguments.iter().any(|a| a == "&err") {
+                writeln!(c, "    CHECK(err != NULL && err != (rt_error *)0x51 && rt_error_code(err) == RT_E_ARG); rt_free(err);").unwrap();
+            }
+        } else {
+            writeln!(c, "    (void){call};").unwrap();
+        }
+    }
+    c.push_str("    rt_free(op);\n    rt_free(ref);\n    puts(\"ok\");\n    return 0;\n}\n");
+    let source = library().join("nothing.c");
+    std::fs::write(&source, c).unwrap();
+    play(&compile(&source, "nothing"), &[], true);
+}
+
+/// ABI 21-23.
+#[test]
+fn odd_values() {
+    let server = registry();
+    play(
+        &compile(&Path::new(ROOT).join("tests/abi/values.c"), "values"),
+        &[&server.authority()],
+        true,
+    );
+}
+
+/// ABI 26, 29: all 120 orders.
+#[test]
+fn handles_are_freed_in_every_order() {
+    let server = registry();
+    play(
+        &compile(&Path::new(ROOT).join("tests/abi/lifetime.c"), "lifetime"),
+        &[&server.authority()],
+        true,
+    );
+}
+
+/// ABI 34, 35.
+#[test]
+fn fork_and_sigpipe() {
+    let server = hanging_up();
+    play(
+        &compile(&Path::new(ROOT).join("tests/abi/process.c"), "process"),
+        &[&server.authority()],
+        false,
+    );
+}
+
+/// ABI 36.
+#[test]
+fn loaded_and_unloaded() {
+    let server = registry();
+    let library = library().join("libregistry_transport.so.1");
+    let program = compile(&Path::new(ROOT).join("tests/abi/load.c"), "load");
+    play(
+        &program,
+        &[library.to_str().unwrap(), &server.authority()],
+        false,
+    );
+}
+
+/// ABI 32: no exported function without the guard against panics.
+#[test]
+fn every_function_is_guarded() {
+    let guards = [
+        "call(",
+        "status(",
+        "or(",
+        "quietly(",
+        "made(",
+        "diagnostic(",
+    ];
+    // These cannot panic: they return constants, or run in signal handlers.
+    let bare = ["rt_abi", "rt_version", "rt_op_cancel"];
+    for entry in std::fs::read_dir(Path::new(ROOT).join("src/ffi")).unwrap() {
+        let path = entry.unwrap().path();
+        let source = std::fs::read_to_string(&path).unwrap();
+        for part in source.split("#[unsafe(no_mangle)]").skip(1) {
+            let name = part
+                .split("fn ")
+                .nth(1)
+                .and_then(|t| t.split('(').next())
+                .unwrap();
+            let body = part.split("\n}\n").next().unwrap();
+            let body = &body[body.find('{').unwrap()..];
+            let guarded = guards.iter().any(|g| body.contains(g));
+            assert!(
+                guarded || bare.contains(&name),
+                "{name} in {}",
+                path.display()
+            );
+        }
+    }
+}
