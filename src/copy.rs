@@ -42,15 +42,15 @@ pub fn copy(
     if let Some(op) = op {
         op.begin(Some(plan.blobs.iter().map(|b| b.size).sum()));
     }
-    copy_blobs(
-        &Route {
-            src,
-            dst,
-            src_call,
-            dst_call: Arc::clone(&dst_call),
-        },
-        plan.blobs,
-    )?;
+    // The progress is that of the whole; its parts do not count for themselves.
+    let (src_call, dst_call) = (src_call.uncounted(), dst_call.uncounted());
+    let route = Route {
+        src,
+        dst,
+        src_call,
+        dst_call: Arc::clone(&dst_call),
+    };
+    copy_blobs(&route, plan.blobs)?;
     let last = plan.manifests.len().saturating_sub(1);
     for (i, manifest) in plan.manifests.iter().enumerate() {
         let reference = if i == last {

@@ -19,8 +19,10 @@ pub mod transport;
 pub mod upload;
 
 #[cfg(feature = "capi")]
+// The constants and opaque types are there for the header; nothing in Rust uses them.
 #[allow(
     unsafe_code,
+    dead_code,
     non_camel_case_types,
     unreachable_pub,
     clippy::missing_safety_doc

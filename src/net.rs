@@ -116,15 +116,6 @@ impl Net {
         old.shutdown();
     }
 
-    /// Whether requests to this host go through a proxy.
-    pub(crate) fn is_proxied(&self, url: &Url) -> bool {
-        let origin = url.origin();
-        self.shared
-            .proxies
-            .for_host(origin.is_https(), origin.host(), origin.port())
-            .is_some()
-    }
-
     /// Sends a request and waits for the head of the answer.
     pub(crate) fn send(&self, exchange: Exchange<'_>, call: &Arc<Call>) -> Result<Incoming> {
         call.check()?;

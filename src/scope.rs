@@ -64,15 +64,6 @@ impl Scopes {
         }
     }
 
-    /// Whether a token for this set serves a request that needs `other`.
-    pub(crate) fn covers(&self, other: &Scopes) -> bool {
-        other.0.iter().all(|(resource, wanted)| {
-            self.0.get(resource).is_some_and(|held| {
-                held.iter().any(|a| a == "*") || wanted.iter().all(|w| held.contains(w))
-            })
-        })
-    }
-
     /// Each scope as it is written.
     pub(crate) fn iter(&self) -> impl Iterator<Item = String> + '_ {
         self.0
@@ -156,15 +147,6 @@ mod tests {
             "repository:a:pull",
         ]);
         assert_eq!(a, b);
-    }
-
-    #[test]
-    fn covering() {
-        let held = Scopes::of(["repository:a:push,pull", "registry:catalog:*"]);
-        assert!(held.covers(&Scopes::of(["repository:a:pull"])));
-        assert!(held.covers(&Scopes::of(["registry:catalog:read"])));
-        assert!(!held.covers(&Scopes::of(["repository:a:delete"])));
-        assert!(!held.covers(&Scopes::of(["repository:b:pull"])));
     }
 
     #[test]

@@ -367,11 +367,6 @@ impl Transport {
         self.0.base.resolve(&format!("/v2/{repository}/{path}"))
     }
 
-    /// URL of `path` of the registry, such as `_catalog`.
-    pub(crate) fn registry_url(&self, path: &str) -> Result<Url> {
-        self.0.base.resolve(&format!("/v2/{path}"))
-    }
-
     /// Sends a request with the transport's credentials and gives whatever answer comes.
     pub(crate) fn ask(
         &self,

@@ -112,7 +112,7 @@ impl Transport {
                 offset,
                 sent: None,
             }),
-            Status::Gone(answer) => Err(self.refusal("GET", answer)),
+            Status::Gone(answer) => Err(self.refusal("GET", *answer)),
         }
     }
 
@@ -273,7 +273,7 @@ impl Upload {
 enum Status {
     At(u64),
     /// It knows the upload no more, or never did.
-    Gone(Answer),
+    Gone(Box<Answer>),
 }
 
 /// One upload at the registry.
@@ -545,7 +545,7 @@ impl Session {
                 answer.body.discard();
                 Ok(Status::At(offset.unwrap_or(0)))
             }
-            404 | 410 => Ok(Status::Gone(answer)),
+            404 | 410 => Ok(Status::Gone(Box::new(answer))),
             _ => Err(self.transport.refusal("GET", answer)),
         }
     }

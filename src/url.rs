@@ -30,10 +30,6 @@ impl Origin {
         &self.host
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// Whether the two differ in scheme and port at most.
     pub(crate) fn same_host(&self, other: &Origin) -> bool {
         self.host == other.host
@@ -173,10 +169,6 @@ impl Url {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.path
     }
 
     /// The whole URL with its query, to be sent, never to be shown.

@@ -123,8 +123,8 @@ pub unsafe extern "C" fn rt_blob_open(
 /// Size of the blob in bytes; -1 if b is no blob.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_blob_size(b: *const rt_blob) -> i64 {
-    // SAFETY: the header's rules for handles.
     or(-1, || {
+        // SAFETY: the header's rules for handles.
         Ok(i64::try_from(unsafe { lend::<Blob>(b) }?.size()).unwrap_or(i64::MAX))
     })
 }

@@ -106,10 +106,10 @@ pub unsafe extern "C" fn rt_creds_callback(
                     &mut fail,
                 )
             };
-            // SAFETY: what the callback returns is a handle of its own, or NULL.
             let creds = if answer.is_null() {
                 Creds::anonymous()
             } else {
+                // SAFETY: what the callback returns is a handle of its own.
                 unsafe { take::<Creds>(answer) }?
             };
             if fail != 0 {

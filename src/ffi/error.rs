@@ -84,8 +84,8 @@ unsafe impl Handle for CError {
 /// The status this error carries; RT_E_ARG if err is not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_code(err: *const rt_error) -> rt_status {
-    // SAFETY: the header's rules for handles.
     or(RT_E_ARG, || {
+        // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CError>(err) }?.error.kind() as rt_status)
     })
 }
@@ -94,8 +94,8 @@ pub unsafe extern "C" fn rt_error_code(err: *const rt_error) -> rt_status {
 /// err.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_message(err: *const rt_error) -> *const c_char {
-    // SAFETY: the header's rules for handles.
     or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CError>(err) }?.message.as_ptr())
     })
 }
@@ -103,8 +103,8 @@ pub unsafe extern "C" fn rt_error_message(err: *const rt_error) -> *const c_char
 /// HTTP status of the answer, or 0 if there was none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_http_status(err: *const rt_error) -> i32 {
-    // SAFETY: the header's rules for handles.
     or(0, || {
+        // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CError>(err) }?
             .error
             .http_status()
@@ -115,8 +115,8 @@ pub unsafe extern "C" fn rt_error_http_status(err: *const rt_error) -> i32 {
 /// errno (or GetLastError) of the failed system call, or 0. errno itself is never set for you.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_os_code(err: *const rt_error) -> i32 {
-    // SAFETY: the header's rules for handles.
     or(0, || {
+        // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CError>(err) }?.error.os_code().unwrap_or(0))
     })
 }

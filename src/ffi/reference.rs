@@ -60,8 +60,8 @@ pub unsafe extern "C" fn rt_ref_parse(
 /// Registry host and port. Lives as long as ref, like the other parts.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_ref_registry(r#ref: *const rt_ref) -> *const c_char {
-    // SAFETY: the header's rules for handles.
     or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CRef>(r#ref) }?.registry.as_ptr())
     })
 }
@@ -69,8 +69,8 @@ pub unsafe extern "C" fn rt_ref_registry(r#ref: *const rt_ref) -> *const c_char 
 /// Repository, or NULL for a bare registry.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_ref_repository(r#ref: *const rt_ref) -> *const c_char {
-    // SAFETY: the header's rules for handles.
     or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
         Ok(pointer(unsafe { lend::<CRef>(r#ref) }?.repository.as_ref()))
     })
 }
@@ -78,8 +78,8 @@ pub unsafe extern "C" fn rt_ref_repository(r#ref: *const rt_ref) -> *const c_cha
 /// Tag, or NULL if there is only a digest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_ref_tag(r#ref: *const rt_ref) -> *const c_char {
-    // SAFETY: the header's rules for handles.
     or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
         Ok(pointer(unsafe { lend::<CRef>(r#ref) }?.tag.as_ref()))
     })
 }
@@ -87,8 +87,8 @@ pub unsafe extern "C" fn rt_ref_tag(r#ref: *const rt_ref) -> *const c_char {
 /// Digest, or NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_ref_digest(r#ref: *const rt_ref) -> *const c_char {
-    // SAFETY: the header's rules for handles.
     or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
         Ok(pointer(unsafe { lend::<CRef>(r#ref) }?.digest.as_ref()))
     })
 }

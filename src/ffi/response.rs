@@ -93,8 +93,8 @@ pub unsafe extern "C" fn rt_request(
 /// HTTP status; -1 if r is no response.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_status(r: *const rt_response) -> i32 {
-    // SAFETY: the header's rules for handles.
     or(-1, || {
+        // SAFETY: the header's rules for handles.
         Ok(i32::from(
             unsafe { lend::<CResponse>(r) }?.response.status(),
         ))
@@ -186,8 +186,8 @@ pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char
 /// 1 if the credentials were refused and the request was sent without (option "anonymous-fallback"), else 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 {
-    // SAFETY: the header's rules for handles.
     or(0, || {
+        // SAFETY: the header's rules for handles.
         Ok(i32::from(
             unsafe { lend::<CResponse>(r) }?.response.is_anonymous(),
         ))

@@ -127,8 +127,8 @@ pub unsafe extern "C" fn rt_upload_resume(
 /// Bytes the registry has; -1 if u is no upload.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_upload_offset(u: *const rt_upload) -> i64 {
-    // SAFETY: the header's rules for handles.
     or(-1, || {
+        // SAFETY: the header's rules for handles.
         Ok(i64::try_from(unsafe { lend::<CUpload>(u) }?.upload.offset()).unwrap_or(i64::MAX))
     })
 }
