@@ -2,7 +2,7 @@
 //! about a registry from its name.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::digest::Digest;
@@ -57,6 +57,9 @@ impl Authority {
     /// [`Syntax`](crate::error::ErrorKind::Syntax).
     pub fn parse(text: &str) -> Result<Self> {
         let bad = |why: &str| Error::syntax(format!("\"{}\" is no registry: {why}", shown(text)));
+        if text.contains('@') {
+            return Err(user_information());
+        }
         if text.len() > MAX_NAME {
             return Err(bad("it is longer than 255 characters"));
         }
@@ -115,6 +118,23 @@ impl Authority {
         self.lower.get(..self.host_end).unwrap_or_default()
     }
 
+    /// The host in lower case, IPv6 without brackets.
+    pub fn bare_host(&self) -> &str {
+        let host = self.host();
+        host.strip_prefix('[')
+            .and_then(|h| h.strip_suffix(']'))
+            .unwrap_or(host)
+    }
+
+    /// Whether the name can only mean this machine: `localhost`, names below it (RFC 6761 section 6.3),
+    /// 127.0.0.0/8 and `::1`.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.bare_host();
+        host == "localhost"
+            || host.ends_with(".localhost")
+            || host.parse::<IpAddr>().is_ok_and(|a| a.is_loopback())
+    }
+
     /// The port, if it was named.
     pub fn port(&self) -> Option<u16> {
         self.port
@@ -144,16 +164,7 @@ impl Authority {
 
     /// What the registry speaks unless told otherwise: plain HTTP on this machine and for `.local` names.
     pub fn default_scheme(&self) -> Scheme {
-        let host = self.host();
-        let loopback = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(v6) => v6.parse::<Ipv6Addr>().is_ok_and(|a| a.is_loopback()),
-            None => host.parse::<Ipv4Addr>().is_ok_and(|a| a.is_loopback()),
-        };
-        if loopback
-            || host == "localhost"
-            || host.ends_with(".localhost")
-            || host.ends_with(".local")
-        {
+        if self.is_loopback() || self.host().ends_with(".local") {
             Scheme::Http
         } else {
             Scheme::Https
@@ -192,9 +203,29 @@ fn is_dns_name(host: &str) -> bool {
 fn shown(text: &str) -> String {
     text.chars()
         .take(80)
-        .collect::<String>()
-        .escape_debug()
+        .flat_map(char::escape_debug)
+        .take(80)
         .collect()
+}
+
+/// The refusal of a user name and password. It shows nothing of them.
+fn user_information() -> Error {
+    Error::syntax(
+        "a registry is named without user name and password: leave out all up to the \"@\"",
+    )
+}
+
+/// Refuses what is no name at all, before anything is looked at closely.
+fn check_text(text: &str) -> Result<()> {
+    if text.len() > MAX_TEXT {
+        return Err(Error::syntax("a name is not longer than 4096 characters"));
+    }
+    if text.contains("://") {
+        return Err(Error::syntax(
+            "a name is no URL: leave out the scheme and its slashes",
+        ));
+    }
+    Ok(())
 }
 
 macro_rules! text_type {
@@ -339,11 +370,7 @@ impl Reference {
     /// # Errors
     /// [`Syntax`](crate::error::ErrorKind::Syntax).
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() > MAX_TEXT {
-            return Err(Error::syntax(
-                "an image reference is not longer than 4096 characters",
-            ));
-        }
+        check_text(text)?;
         if let Some(registry) = bare_registry(text) {
             return Ok(Self {
                 registry: registry.canonical()?,
@@ -353,6 +380,7 @@ impl Reference {
             });
         }
         let (rest, digest) = match text.split_once('@') {
+            Some((_, rest)) if rest.contains(['@', '/']) => return Err(user_information()),
             Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
             None => (text, None),
         };
@@ -417,7 +445,8 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A text that can only be a registry: it has a dot or is `localhost`, or its colon is followed by a port.
+/// A text that can only be a registry: it has a dot, or is `localhost` or an address, or has a port above 1023.
+/// A smaller number after a one-part name is a version, as in `ubuntu:22`.
 fn bare_registry(text: &str) -> Option<Authority> {
     if text.contains('/') {
         return None;
@@ -434,11 +463,6 @@ fn split_name(name: &str) -> Result<(Authority, Repository)> {
         Some((first, rest)) if is_registry(first) => (Authority::parse(first)?.canonical()?, rest),
         _ => (Authority::parse(DOCKER_HUB)?, name),
     };
-    if registry.as_str().len() + 1 + rest.len() > MAX_NAME && rest.len() > MAX_NAME {
-        return Err(Error::syntax(
-            "a repository name is not longer than 255 characters",
-        ));
-    }
     let repository = if registry.is_docker_hub() && !rest.contains('/') {
         Repository::parse(rest)?;
         Repository::parse(&format!("library/{rest}"))?
@@ -458,18 +482,33 @@ fn is_registry(first: &str) -> bool {
 
 /// What a transport is for: `registry/repository`, or a bare registry.
 pub(crate) fn transport_name(text: &str) -> Result<(Authority, Option<Repository>)> {
-    if text.len() > MAX_TEXT {
-        return Err(Error::syntax("a name is not longer than 4096 characters"));
+    check_text(text)?;
+    let more = |name: &str| {
+        Error::syntax(format!(
+            "\"{}\" is followed by a tag or digest: leave it out here",
+            shown(name)
+        ))
+    };
+    if let Some((name, rest)) = text.split_once('@') {
+        let digest = rest.starts_with("sha256:") || rest.starts_with("sha512:");
+        return Err(if digest {
+            more(name)
+        } else {
+            user_information()
+        });
+    }
+    if let Some((name, tag)) = text.split_once(':') {
+        let port = tag.bytes().all(|b| b.is_ascii_digit());
+        if !port && Repository::parse(name).is_ok() && Tag::parse(tag).is_ok() {
+            return Err(more(name));
+        }
     }
     if !text.contains('/') && (is_registry(text) || bare_registry(text).is_some()) {
         return Ok((Authority::parse(text)?.canonical()?, None));
     }
     let last = text.rsplit('/').next().unwrap_or_default();
-    if text.contains('@') && !text.starts_with('@') || last.contains(':') {
-        return Err(Error::syntax(format!(
-            "\"{}\" names more than a repository: leave tag and digest out here",
-            shown(text)
-        )));
+    if text.contains('/') && last.contains(':') {
+        return Err(more(text));
     }
     let (registry, repository) = split_name(text)?;
     Ok((registry, Some(repository)))
@@ -632,6 +671,10 @@ mod tests {
             ("docker.io", Some(("index.docker.io", None))),
             ("ghcr.io/a/b:tag", None),
             ("ghcr.io/a@sha256:x", None),
+            ("[::1]:5000", Some(("[::1]:5000", None))),
+            ("ubuntu:latest", None),
+            ("ubuntu:22.04", None),
+            ("https://ghcr.io", None),
             ("", None),
         ] {
             let got = transport_name(text).ok();
@@ -639,6 +682,72 @@ mod tests {
                 .as_ref()
                 .map(|(a, r)| (a.as_str(), r.as_ref().map(Repository::as_str)));
             assert_eq!(got, want, "{text:?}");
+        }
+    }
+
+    /// D56, D57.
+    #[test]
+    fn loopback() {
+        for (text, host, want) in [
+            ("localhost", "localhost", true),
+            ("A.Localhost:1", "a.localhost", true),
+            ("127.9.9.9:80", "127.9.9.9", true),
+            ("[::1]:80", "::1", true),
+            ("[0:0:0:0:0:0:0:1]", "0:0:0:0:0:0:0:1", true),
+            ("x.local", "x.local", false),
+            ("localhost.example", "localhost.example", false),
+            ("127.0.0.1.example", "127.0.0.1.example", false),
+            ("128.0.0.1", "128.0.0.1", false),
+            ("[2001:db8::1]:5000", "2001:db8::1", false),
+        ] {
+            let authority = Authority::parse(text).unwrap();
+            assert_eq!(authority.bare_host(), host, "{text:?}");
+            assert_eq!(authority.is_loopback(), want, "{text:?}");
+        }
+    }
+
+    /// D58: the message says what to leave out, and holds no password.
+    #[test]
+    fn messages() {
+        let sha = format!("sha256:{}", "a".repeat(64));
+        let of = |text: &str| {
+            [
+                Authority::parse(text).err(),
+                Reference::parse(text).err(),
+                transport_name(text).err(),
+            ]
+            .map(|e| e.map_or_else(String::new, |e| e.message().to_owned()))
+        };
+        for text in [
+            "user:hunter2@ghcr.io",
+            "user:hunter2@ghcr.io/a",
+            "user:hunter2@ghcr.io:5000/a:t",
+            "user:x@hunter2@ghcr.io/a",
+            "user:x@hunter2@ghcr.io",
+            "https://user:hunter2@ghcr.io/a",
+            &format!("user:hunter2@{}", "a".repeat(300)),
+        ] {
+            for message in of(text) {
+                assert!(!message.contains("hunter2"), "{text:?}: {message}");
+            }
+        }
+        for (text, want) in [
+            ("ubuntu:latest", "tag or digest"),
+            ("ghcr.io/a/b:t", "tag or digest"),
+            (&format!("ubuntu@{sha}"), "tag or digest"),
+            ("ghcr.io/a@sha256:x", "tag or digest"),
+            (&format!("ghcr.io/a:t@{sha}"), "tag or digest"),
+            ("user:p@ghcr.io/a", "password"),
+            ("https://ghcr.io/a", "scheme"),
+            ("host:99999", "port"),
+        ] {
+            let message = transport_name(text).unwrap_err().message().to_owned();
+            assert!(message.contains(want), "{text:?}: {message}");
+        }
+        for text in ["\u{7f}".repeat(200), "\u{10ffff}".repeat(60)] {
+            for message in of(&text) {
+                assert!(message.len() < 250, "{message}");
+            }
         }
     }
 }

@@ -122,7 +122,7 @@ impl Drop for DockerRegistry {
 fn configuration(folder: &Path, access: &Access<'_>, tls: Option<&Identity>) -> String {
     let mut text = format!(
         "version: 0.1\n\
-         log: {{level: info, accesslog: {{disabled: true}}}}\n\
+         log: {{level: info, accesslog: {{disabled: false}}}}\n\
          storage:\n  \
            filesystem: {{rootdirectory: '{}'}}\n  \
            delete: {{enabled: true}}\n  \

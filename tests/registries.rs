@@ -1,0 +1,477 @@
+//! Against real registries: Debian's docker-registry, open, with Basic credentials, and with tokens over TLS
+//! that it verifies itself; skopeo puts images there and takes them from there, the C examples do the rest.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+
+use registry_transport::creds::Creds;
+use registry_transport::options::Options;
+use registry_transport::pages::Names;
+use registry_transport::source::Source;
+use registry_transport::transport::{Actions, Transport};
+use support::pki::Ca;
+use support::real::{DockerRegistry, cert_dir, skopeo_ok};
+use support::registry::Registry;
+use support::server::Server;
+use support::token::TokenServer;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A real registry with token access over TLS, and what is around it.
+struct Guarded {
+    ca: Ca,
+    token: Arc<TokenServer>,
+    _tokens: Server,
+    registry: DockerRegistry,
+}
+
+impl Guarded {
+    fn start(token: TokenServer) -> Self {
+        let ca = Ca::new();
+        let token = Arc::new(token.signed(&ca));
+        let tokens = token.start(Some(&ca));
+        let registry = DockerRegistry::token(&ca, &token, &tokens.url("/token"));
+        Self {
+            ca,
+            token,
+            _tokens: tokens,
+            registry,
+        }
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::new();
+        options.set_text("scheme", "https").unwrap();
+        options
+            .set_text("ca-file", self.ca.path().to_str().unwrap())
+            .unwrap();
+        options.set_number("share-tokens", 0).unwrap();
+        options
+    }
+
+    fn transport(&self, actions: Actions) -> Transport {
+        let creds = Creds::basic("demo", "pass").unwrap();
+        let name = format!("{}/demo/app", self.registry.authority());
+        Transport::new(&name, actions, Some(&creds), Some(&self.options())).unwrap()
+    }
+}
+
+fn users() -> TokenServer {
+    TokenServer::new("registry").user(
+        "demo",
+        "pass",
+        &["repository:demo/*:*", "registry:catalog:*"],
+    )
+}
+
+/// A layout with an image of so many layers, made by the embedded registry.
+fn layout(folder: &Path, layers: usize) -> PathBuf {
+    let registry = Registry::open();
+    registry.seed("demo/app", "v1", layers);
+    registry.write_layout("demo/app", "v1", folder);
+    folder.to_owned()
+}
+
+/// The C examples, built once against the library of this test run.
+fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let exe = std::env::current_exe().unwrap();
+        let library = exe.parent().unwrap().join("libregistry_transport.so");
+        for name in ["libregistry_transport.so", "libregistry_transport.so.1"] {
+            std::os::unix::fs::symlink(&library, folder.path().join(name)).unwrap();
+        }
+        let shared = ["common", "json", "layout"];
+        for (program, own) in [
+            ("pull", &["fetch", "platform"][..]),
+            ("push", &[]),
+            ("list", &[]),
+            ("copy", &[]),
+            ("cat-blob", &[]),
+            ("request", &[]),
+        ] {
+            let mut cc = Command::new("cc");
+            cc.args([
+                "-std=c99",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-pedantic",
+                "-O1",
+                "-g",
+                "-I",
+            ])
+            .arg(format!("{ROOT}/include"));
+            for source in shared.iter().chain(own).chain([&program]) {
+                cc.arg(format!("{ROOT}/examples-c/{source}.c"));
+            }
+            cc.arg("-L")
+                .arg(folder.path())
+                .arg(format!("-Wl,-rpath,{}", folder.path().display()));
+            cc.args(["-lregistry_transport", "-pthread", "-o"])
+                .arg(folder.path().join(program));
+            let output = cc.output().expect("a C compiler");
+            assert!(
+                output.status.success(),
+                "{program}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
+        folder
+    });
+    folder.path().join(name)
+}
+
+/// Runs an example that must succeed.
+fn run(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(example(name))
+        .env("REGISTRY_PASSWORD", "pass")
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{name} {arguments:?}: {text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// The names of the blobs in a layout, each checked by sha256sum.
+fn blobs(layout: &Path) -> Vec<String> {
+    let folder = layout.join("blobs/sha256");
+    let mut names: Vec<String> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for name in &names {
+        let sum = Command::new("sha256sum")
+            .arg(folder.join(name))
+            .output()
+            .unwrap();
+        assert!(
+            String::from_utf8_lossy(&sum.stdout).starts_with(name.as_str()),
+            "{name}"
+        );
+    }
+    names
+}
+
+#[test]
+fn skopeo_pushes_and_pull_pulls_in_all_three_ways() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = layout(&folder.path().join("in"), 5);
+    let guarded = Guarded::start(users());
+    let (open, basic) = (
+        DockerRegistry::open(),
+        DockerRegistry::basic("demo", "pass"),
+    );
+    let certs = format!("--dest-cert-dir={}", cert_dir(&guarded.ca));
+    let ca = guarded.ca.path().to_str().unwrap();
+    for (n, (authority, to, from)) in [
+        (open.authority(), vec!["--dest-tls-verify=false"], vec![]),
+        (
+            basic.authority(),
+            vec!["--dest-tls-verify=false", "--dest-creds=demo:pass"],
+            vec!["-u", "demo"],
+        ),
+        (
+            guarded.registry.authority(),
+            vec![certs.as_str(), "--dest-creds=demo:pass"],
+            vec!["-u", "demo", "--ca", ca],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let image = format!("{authority}/demo/app:v1");
+        let mut arguments = vec!["copy", "--preserve-digests"];
+        arguments.extend(&to);
+        let layout = format!("oci:{}:v1", source.display());
+        let target = format!("docker://{image}");
+        arguments.extend([layout.as_str(), target.as_str()]);
+        skopeo_ok(&arguments);
+        let out = folder.path().join(format!("out{n}"));
+        let mut arguments = from.clone();
+        arguments.extend([image.as_str(), out.to_str().unwrap()]);
+        run("pull", &arguments);
+        assert_eq!(blobs(&out), blobs(&source), "{authority}");
+        let repository = format!("{authority}/demo/app");
+        let mut arguments = from.clone();
+        arguments.push(&repository);
+        assert_eq!(run("list", &arguments), "v1\n");
+    }
+}
+
+#[test]
+fn push_pushes_and_skopeo_pulls() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = layout(&folder.path().join("in"), 3);
+    let guarded = Guarded::start(users());
+    let ca = guarded.ca.path().to_str().unwrap();
+    let image = format!("{}/demo/app:v2", guarded.registry.authority());
+    run(
+        "push",
+        &["-u", "demo", "--ca", ca, source.to_str().unwrap(), &image],
+    );
+    let out = folder.path().join("out");
+    let certs = format!("--src-cert-dir={}", cert_dir(&guarded.ca));
+    let (from, to) = (
+        format!("docker://{image}"),
+        format!("oci:{}:v2", out.display()),
+    );
+    skopeo_ok(&[
+        "copy",
+        "--preserve-digests",
+        &certs,
+        "--src-creds=demo:pass",
+        &from,
+        &to,
+    ]);
+    assert_eq!(blobs(&out), blobs(&source));
+    // And on to another repository of the same registry, by mount, and to another registry.
+    let open = DockerRegistry::open();
+    for (target, flags) in [
+        (
+            format!("{}/demo/copy:v3", guarded.registry.authority()),
+            vec!["-u", "demo", "--ca", ca],
+        ),
+        (format!("{}/demo/copy:v3", open.authority()), vec![]),
+    ] {
+        let mut arguments = vec!["-u", "demo", "--ca", ca, image.as_str()];
+        arguments.extend(&flags);
+        arguments.push(&target);
+        run("copy", &arguments);
+        let pulled = folder.path().join(target.replace(['/', ':'], "-"));
+        let mut arguments = flags.clone();
+        arguments.extend([target.as_str(), pulled.to_str().unwrap()]);
+        run("pull", &arguments);
+        assert_eq!(blobs(&pulled), blobs(&source), "{target}");
+    }
+}
+
+/// A cold pull of an image with n blobs makes at most n + 3 requests besides the token exchange.
+#[test]
+fn a_cold_pull_makes_few_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = layout(&folder.path().join("in"), 10);
+    let guarded = Guarded::start(users());
+    let ca = guarded.ca.path().to_str().unwrap();
+    let image = format!("{}/demo/app:v1", guarded.registry.authority());
+    run(
+        "push",
+        &["-u", "demo", "--ca", ca, source.to_str().unwrap(), &image],
+    );
+    let requests = || {
+        guarded
+            .registry
+            .log()
+            .lines()
+            .filter(|l| l.contains(" HTTP/1.1\" "))
+            .count()
+    };
+    let (before, exchanges) = (requests(), guarded.token.exchange_count());
+    let out = folder.path().join("out");
+    run(
+        "pull",
+        &["-u", "demo", "--ca", ca, &image, out.to_str().unwrap()],
+    );
+    let n = blobs(&out).len() - 1;
+    let made = requests() - before;
+    assert!(
+        made > n,
+        "the registry's log is not what it was: {made} lines for {n} blobs"
+    );
+    assert!(made <= n + 3, "{made} requests for {n} blobs");
+    assert_eq!(guarded.token.exchange_count() - exchanges, 1);
+}
+
+/// R32.
+#[test]
+fn sixteen_threads_make_one_exchange() {
+    let guarded = Guarded::start(users());
+    let pushing = guarded.transport(Actions::push());
+    let data = vec![7; 100_000];
+    let put = pushing
+        .blob_put(None, &Source::bytes(data.clone()), None, None)
+        .unwrap();
+    let digest = put.digest().unwrap().to_string();
+    let before = guarded.token.exchange_count();
+    let transport = guarded.transport(Actions::pull());
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                assert_eq!(
+                    transport.blob_get(&digest, None).unwrap().body().unwrap(),
+                    data
+                )
+            });
+        }
+    });
+    assert_eq!(guarded.token.exchange_count() - before, 1);
+}
+
+/// Tokens that live two seconds do not disturb reads that go on for longer.
+#[test]
+fn short_lived_tokens() {
+    let guarded = Guarded::start(users().expires_in(Some(2)));
+    let transport = guarded.transport(Actions::push());
+    let digests: Vec<String> = (0..10u8)
+        .map(|i| {
+            let put = transport
+                .blob_put(None, &Source::bytes(vec![i; 10_000]), None, None)
+                .unwrap();
+            put.digest().unwrap().to_string()
+        })
+        .collect();
+    let reading = guarded.transport(Actions::pull());
+    let before = guarded.token.exchange_count();
+    for (i, digest) in digests.iter().enumerate() {
+        assert_eq!(
+            reading.blob_get(digest, None).unwrap().body().unwrap(),
+            vec![i as u8; 10_000]
+        );
+        // What the pauses between blobs do to a token, without waiting for them.
+        guarded.token.expire_all();
+    }
+    assert!(guarded.token.exchange_count() > before);
+}
+
+#[test]
+fn random_access_and_uploads() {
+    let guarded = Guarded::start(users());
+    let data: Vec<u8> = (0..3_000_000u32).map(|i| (i * 7 % 251) as u8).collect();
+    for chunk in [0, 1_000_000] {
+        let mut options = guarded.options();
+        options.set_number("upload-chunk-bytes", chunk).unwrap();
+        let creds = Creds::basic("demo", "pass").unwrap();
+        let name = format!("{}/demo/up{chunk}", guarded.registry.authority());
+        let transport =
+            Transport::new(&name, Actions::push(), Some(&creds), Some(&options)).unwrap();
+        let put = transport
+            .blob_put(None, &Source::bytes(data.clone()), None, None)
+            .unwrap();
+        let digest = put.digest().unwrap().to_string();
+        let blob = transport.blob_open(&digest, None).unwrap();
+        assert_eq!(blob.size(), data.len() as u64);
+        std::thread::scope(|scope| {
+            for thread in 0..8u64 {
+                let (blob, data) = (&blob, &data);
+                scope.spawn(move || {
+                    for i in 0..20 {
+                        let offset = (thread * 377_777 + i * 13_131) % 3_100_000;
+                        let mut buf = vec![0; 5000];
+                        let n = blob.pread(&mut buf, offset, None).unwrap();
+                        let start = (offset as usize).min(data.len());
+                        let end = (start + 5000).min(data.len());
+                        assert_eq!(buf[..n], data[start..end]);
+                    }
+                });
+            }
+        });
+        assert_eq!(
+            transport.blob_stat(&digest, None).unwrap(),
+            Some(data.len() as u64)
+        );
+    }
+}
+
+/// An upload that one transport begins and another, as another process would, goes on with.
+#[test]
+fn an_upload_is_taken_up_again() {
+    let guarded = Guarded::start(users());
+    let data: Vec<u8> = (0..2_000_000u32).map(|i| (i % 253) as u8).collect();
+    let first = guarded.transport(Actions::push());
+    let mut upload = first.upload_begin(None).unwrap();
+    upload
+        .send(&Source::bytes(data[..700_000].to_vec()), None)
+        .unwrap();
+    assert_eq!(upload.offset(), 700_000);
+    let state = upload.state();
+    drop((upload, first));
+    let second = guarded.transport(Actions::push());
+    let mut upload = second.upload_resume(&state, None).unwrap();
+    assert_eq!(upload.offset(), 700_000);
+    upload.send(&Source::bytes(data.clone()), None).unwrap();
+    let stored = upload.finish(None, None).unwrap();
+    let digest = stored.digest().unwrap().to_string();
+    assert_eq!(
+        second.blob_get(&digest, None).unwrap().body().unwrap(),
+        data
+    );
+    assert!(second.upload_resume("nonsense", None).is_err());
+    let mut gone = second.upload_begin(None).unwrap();
+    gone.cancel(None).unwrap();
+    assert_eq!(
+        second
+            .upload_resume(&gone.state(), None)
+            .unwrap_err()
+            .http_status(),
+        Some(404)
+    );
+}
+
+#[test]
+fn catalog_tags_and_errors() {
+    let guarded = Guarded::start(users());
+    let transport = guarded.transport(Actions::push());
+    let config = transport
+        .blob_put(None, &Source::bytes(*b"{}"), None, None)
+        .unwrap();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{}","size":2}},"layers":[]}}"#,
+        config.digest().unwrap()
+    );
+    for tag in ["a", "b", "c"] {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        transport
+            .manifest_put(tag, kind, manifest.as_bytes(), None)
+            .unwrap();
+    }
+    let all = |mut names: Names| {
+        let mut out = Vec::new();
+        while let Some(name) = names.next_name(None).unwrap() {
+            out.push(name);
+        }
+        out
+    };
+    let mut tags = all(Names::tags(&transport));
+    tags.sort();
+    assert_eq!(tags, ["a", "b", "c"]);
+    let head = transport.manifest_head("a", None).unwrap();
+    let mut whole = transport.manifest_get("a", None).unwrap();
+    assert_eq!(whole.body().unwrap(), manifest.as_bytes());
+    assert_eq!(head.digest(), whole.digest());
+    let error = transport.manifest_get("missing", None).unwrap_err();
+    assert_eq!(
+        (error.http_status(), error.diagnostics()[0].code.as_deref()),
+        (Some(404), Some("MANIFEST_UNKNOWN"))
+    );
+    let creds = Creds::basic("demo", "pass").unwrap();
+    let catalog = Transport::new(
+        &guarded.registry.authority(),
+        Actions::catalog(),
+        Some(&creds),
+        Some(&guarded.options()),
+    )
+    .unwrap();
+    catalog.ping(None).unwrap();
+    assert_eq!(all(Names::repositories(&catalog)), ["demo/app"]);
+    let wrong = Creds::basic("demo", "wrong").unwrap();
+    let refused = Transport::new(
+        &format!("{}/demo/app", guarded.registry.authority()),
+        Actions::pull(),
+        Some(&wrong),
+        Some(&guarded.options()),
+    )
+    .unwrap();
+    let error = refused.ping(None).unwrap_err();
+    assert_eq!(error.kind(), registry_transport::error::ErrorKind::Auth);
+    assert!(!error.message().contains("wrong"));
+}
