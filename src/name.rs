@@ -445,8 +445,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A text that can only be a registry: it has a dot, or is `localhost` or an address, or has a port above 1023.
-/// A smaller number after a one-part name is a version, as in `ubuntu:22`.
+/// A text that can only be a registry: it has a dot or is `localhost`; `ubuntu:2204` is a tag.
 fn bare_registry(text: &str) -> Option<Authority> {
     if text.contains('/') {
         return None;
@@ -454,7 +453,7 @@ fn bare_registry(text: &str) -> Option<Authority> {
     let authority = Authority::parse(text).ok()?;
     let host = authority.host();
     let clear = host == "localhost" || host.starts_with('[') || host.contains('.');
-    (clear || authority.port().is_some_and(|p| p > 1023)).then_some(authority)
+    clear.then_some(authority)
 }
 
 /// The registry and repository of a name without tag and digest.

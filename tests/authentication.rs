@@ -1,0 +1,774 @@
+//! What is sent to whom: challenges, tokens, credentials, redirects, and secrets that must not be seen.
+
+mod support;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use registry_transport::creds::Creds;
+use registry_transport::error::{Error, ErrorKind};
+use registry_transport::log::Level;
+use registry_transport::options::Options;
+use registry_transport::pages::Names;
+use registry_transport::request::Request;
+use registry_transport::source::{ReadBytes, Source};
+use registry_transport::transport::{Actions, Transport};
+use support::server::{Answer, Request as Got, Server, script};
+use support::token::TokenServer;
+
+const BASIC: &str = "Basic dXNlcjpwYXNz";
+
+fn options() -> Options {
+    let mut options = Options::new();
+    options.set_number("share-tokens", 0).unwrap();
+    options.set_number("retry-delay-ms", 1).unwrap();
+    options.set_text("proxy", "").unwrap();
+    options
+}
+
+fn user() -> Creds {
+    Creds::basic("user", "pass").unwrap()
+}
+
+fn transport(server: &Server, creds: Option<&Creds>, options: &Options) -> Transport {
+    Transport::new(
+        &format!("{}/a/b", server.authority()),
+        Actions::pull(),
+        creds,
+        Some(options),
+    )
+    .unwrap()
+}
+
+fn get(transport: &Transport) -> Result<Vec<u8>, Error> {
+    transport
+        .request(&Request::new(None, "./x"), None)?
+        .take_body()
+}
+
+fn authorization(request: &Got) -> String {
+    request.header("authorization").unwrap_or("-").to_owned()
+}
+
+/// What a server saw: `METHOD path Authorization`.
+fn seen(server: &Server) -> Vec<String> {
+    server
+        .requests()
+        .iter()
+        .map(|r| format!("{} {} {}", r.method, r.path, authorization(r)))
+        .collect()
+}
+
+/// A registry that wants a token of `/token` on itself, whose answers come from a list.
+fn bearer(tokens: Vec<Answer>, good: &'static str) -> Server {
+    let tokens = script(tokens);
+    Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => tokens(r),
+        (_, Some(token)) if token == good => Answer::ok("fine"),
+        _ => Answer::challenge(
+            r#"Bearer realm="/token", service="s,\"1\"", scope="repository:a/b:pull""#,
+        ),
+    })
+}
+
+fn token(text: &str) -> Answer {
+    Answer::ok(format!(r#"{{"token":"{text}"}}"#))
+}
+
+/// R1-R9: what a challenge leads to.
+#[test]
+fn challenges() {
+    for (fields, want) in [
+        (vec![r#"bEaReR REALM="/token" , SeRvIcE = s"#], "token"),
+        (vec!["Negotiate dG9rZW4=, Basic realm=\"x\""], "basic"),
+        (
+            vec![", ,Basic realm=\"x\",,Bearer realm=\"/token\""],
+            "token",
+        ),
+        (
+            vec!["Basic realm=\"x\"", "Bearer realm=\"/token\",service=\"s\""],
+            "token",
+        ),
+        (vec!["Basic"], "basic"),
+        (vec!["Negotiate"], "none"),
+        (vec!["Bearer service=\"s\""], "none"),
+        (
+            vec!["Bearer realm=\"/token\",realm=\"http://127.0.0.1:1/evil\""],
+            "none",
+        ),
+        (
+            vec!["Bearer realm=\"unterminated", "Basic realm=\"x\""],
+            "basic",
+        ),
+        (vec!["Bearer realm=\"file:///etc/passwd\""], "none"),
+        (
+            vec!["Bearer realm=\"http://user:pw@127.0.0.1/token\""],
+            "none",
+        ),
+        (vec![], "none"),
+    ] {
+        let own = fields.clone();
+        let server = Server::start(
+            move |r| match (r.path.as_str(), r.header("authorization")) {
+                ("/token", _) => token("T"),
+                (_, Some("Bearer T" | BASIC)) => Answer::ok("fine"),
+                _ => own
+                    .iter()
+                    .fold(Answer::new(401), |a, f| a.header("WWW-Authenticate", f)),
+            },
+        );
+        let result = get(&transport(&server, Some(&user()), &options()));
+        let seen = seen(&server);
+        match want {
+            "token" => {
+                assert_eq!(result.unwrap(), b"fine", "{fields:?}");
+                assert_eq!(
+                    seen[1..],
+                    [
+                        format!("GET /token {BASIC}"),
+                        "GET /v2/a/b/x Bearer T".to_owned()
+                    ]
+                );
+            }
+            "basic" => {
+                assert_eq!(result.unwrap(), b"fine", "{fields:?}");
+                assert_eq!(seen[1..], [format!("GET /v2/a/b/x {BASIC}")]);
+            }
+            _ => {
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::Auth, "{fields:?}");
+                assert_eq!(seen.len(), 1, "{fields:?}: {seen:?}");
+            }
+        }
+    }
+}
+
+/// Contract 8, 9, 11, D2, D9: the parameters of the exchange.
+#[test]
+fn token_request() {
+    let server = bearer(vec![token("T")], "T");
+    get(&transport(&server, Some(&user()), &options())).unwrap();
+    let asked = &server.requests()[1];
+    assert_eq!(
+        asked.query,
+        "scope=repository%3Aa%2Fb%3Apull&service=s%2C%221%22"
+    );
+    // No service in the challenge: the registry's name. A query in the realm stays.
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => Answer::ok(r#"{"access_token":"T"}"#),
+        (_, Some("T")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token?tenant=x%2Fy#frag""#),
+    });
+    get(&transport(&server, None, &options())).unwrap();
+    let asked = &server.requests()[1];
+    assert_eq!(asked.query_params("tenant"), ["x/y"]);
+    assert_eq!(asked.query_params("service"), [server.authority()]);
+    assert_eq!(authorization(asked), "-", "D15");
+}
+
+/// D16-D19, R25, R31: a token service that does not answer with a token, and an error that does not quote it.
+#[test]
+fn bad_token_answers() {
+    for body in [
+        "",
+        "[]",
+        "\"x\"",
+        "<html>secretsecret</html>",
+        r#"{"token":""}"#,
+        r#"{"token":null}"#,
+        r#"{"refresh_token":"secretsecret"}"#,
+        r#"{"token":"a b"}"#,
+        r#"{"token":"a\r\nX: y"}"#,
+        r#"{"token":["a"]}"#,
+    ] {
+        let server = bearer(vec![Answer::ok(body)], "T");
+        let error = get(&transport(&server, Some(&user()), &options())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{body}");
+        assert!(
+            !format!("{error} {error:?}").contains("secretsecret"),
+            "{error:?}"
+        );
+        assert_eq!(server.count(), 2, "{body}");
+    }
+    let huge = format!(r#"{{"token":"{}"}}"#, "a".repeat(2 << 20));
+    let server = bearer(vec![Answer::ok(huge)], "T");
+    assert!(get(&transport(&server, None, &options())).is_err());
+}
+
+/// D20, R19, R33: one refresh and one repetition, then the answer stands.
+#[test]
+fn refresh() {
+    let server = bearer(vec![token("T1"), token("T2")], "T2");
+    let transport1 = transport(&server, Some(&user()), &options());
+    get(&transport1).unwrap();
+    let bearers: Vec<_> = seen(&server)
+        .into_iter()
+        .filter(|l| l.contains("Bearer"))
+        .collect();
+    assert_eq!(
+        bearers,
+        ["GET /v2/a/b/x Bearer T1", "GET /v2/a/b/x Bearer T2"]
+    );
+    server.clear();
+    get(&transport1).unwrap();
+    assert_eq!(seen(&server), ["GET /v2/a/b/x Bearer T2"]);
+    // Never the right token: two tries and no more.
+    let server = bearer(vec![token("T1"), token("T2"), token("T3")], "never");
+    let error = get(&transport(&server, Some(&user()), &options())).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Auth, Some(401))
+    );
+    assert_eq!(server.count(), 5, "{:?}", seen(&server));
+}
+
+/// D22, R14: a token that is too narrow is widened once.
+#[test]
+fn insufficient_scope() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _)
+            if r.query_params("scope")
+                .contains(&"repository:a/b:pull,delete".to_owned()) =>
+        {
+            token("wide")
+        }
+        ("/token", _) => token("narrow"),
+        (_, Some("wide")) => Answer::ok("fine"),
+        (_, Some(_)) => Answer::challenge(
+            r#"Bearer realm="/token",service="s",scope="repository:a/b:delete",error="insufficient_scope""#,
+        ),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let transport1 = transport(&server, Some(&user()), &options());
+    get(&transport1).unwrap();
+    server.clear();
+    get(&transport1).unwrap();
+    assert_eq!(server.count(), 1, "the wider token is kept");
+}
+
+/// D12, R15: a registry that asks for nothing at the ping and for credentials later; the other way round.
+#[test]
+fn learned_from_any_answer() {
+    let server = Server::start(|r| match (r.path.as_str(), r.header("authorization")) {
+        ("/v2/", _) | (_, Some(BASIC)) => Answer::ok("{}"),
+        _ => Answer::challenge("Basic realm=\"x\""),
+    });
+    let transport1 = transport(&server, Some(&user()), &options());
+    transport1.ping(None).unwrap();
+    get(&transport1).unwrap();
+    get(&transport1).unwrap();
+    let want = [
+        "GET /v2/ -".to_owned(),
+        "GET /v2/a/b/x -".to_owned(),
+        format!("GET /v2/a/b/x {BASIC}"),
+        format!("GET /v2/a/b/x {BASIC}"),
+    ];
+    assert_eq!(seen(&server), want);
+    // Harbor answers a spent token with Basic: a client without a password asks again without the token.
+    let spent = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&spent);
+    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => token(&format!("T{}", count.fetch_add(1, Ordering::SeqCst))),
+        (_, Some("T1")) => Answer::ok("fine"),
+        (_, Some(_)) => Answer::challenge("Basic realm=\"harbor\""),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    assert_eq!(get(&transport(&server, None, &options())).unwrap(), b"fine");
+}
+
+/// Contract 4-8.
+#[test]
+fn ping() {
+    for (answer, want) in [
+        (Answer::ok("{}"), None),
+        (Answer::new(404), Some((ErrorKind::Protocol, 404))),
+        (
+            Answer::redirect(301, "/elsewhere"),
+            Some((ErrorKind::Protocol, 301)),
+        ),
+        (Answer::challenge("Negotiate"), Some((ErrorKind::Auth, 401))),
+    ] {
+        let server = Server::start(script(vec![answer]));
+        let result = transport(&server, Some(&user()), &options()).ping(None);
+        match want {
+            None => result.unwrap(),
+            Some(want) => {
+                let error = result.unwrap_err();
+                assert_eq!((error.kind(), error.http_status().unwrap()), want);
+            }
+        }
+        assert_eq!(seen(&server), ["GET /v2/ -"]);
+    }
+    let server = bearer(vec![token("T")], "T");
+    let transport1 = transport(&server, Some(&user()), &options());
+    transport1.ping(None).unwrap();
+    get(&transport1).unwrap();
+    assert_eq!(
+        seen(&server),
+        [
+            "GET /v2/ -".to_owned(),
+            format!("GET /token {BASIC}"),
+            "GET /v2/a/b/x Bearer T".to_owned()
+        ]
+    );
+}
+
+/// R32: many threads, one exchange; a failure reaches all of them, once, and is not kept.
+#[test]
+fn single_flight() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Answer::new(403).after_pause(std::time::Duration::from_millis(300)),
+            _ => token("T").after_pause(std::time::Duration::from_millis(300)),
+        },
+        (_, Some("T")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let transport1 = transport(&server, Some(&user()), &options());
+    let round = || {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| get(&transport1).is_ok()))
+                .collect();
+            threads
+                .into_iter()
+                .filter(|_| true)
+                .map(|t| t.join().unwrap())
+                .filter(|ok| *ok)
+                .count()
+        })
+    };
+    assert_eq!(round(), 0);
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(round(), 16);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+/// A second transport with the same credentials needs no exchange; one with others, or one that does not
+/// share, does.
+#[test]
+fn shared_tokens() {
+    let tokens = Arc::new(
+        TokenServer::new("s")
+            .user("user", "pass", &["repository:*:*"])
+            .user("other", "pass", &["repository:*:*"]),
+    );
+    let checked = Arc::clone(&tokens);
+    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => checked.answer(r),
+        (_, Some(_)) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let mut sharing = options();
+    sharing.set_number("share-tokens", 1).unwrap();
+    for (creds, options, exchanges) in [
+        (user(), &sharing, 1),
+        (user(), &sharing, 1),
+        (Creds::basic("other", "pass").unwrap(), &sharing, 2),
+        (user(), &options(), 3),
+    ] {
+        get(&transport(&server, Some(&creds), options)).unwrap();
+        assert_eq!(tokens.exchange_count(), exchanges);
+    }
+}
+
+/// The callback: once for fifty threads, again after a refusal, and its failure ends the call.
+#[test]
+fn callback() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    let creds = Creds::callback(Arc::new(move |registry, repository| {
+        assert!(registry.starts_with("127.0.0.1:") && repository == Some("a/b"));
+        match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Creds::basic("user", "old"),
+            1 => Creds::basic("user", "pass"),
+            _ => Err(unreachable()),
+        }
+    }));
+    fn unreachable() -> Error {
+        panic!("asked too often")
+    }
+    let server = Server::start(|r| match r.header("authorization") {
+        Some(BASIC) => Answer::ok("fine"),
+        _ => Answer::challenge("Basic realm=\"x\""),
+    });
+    let transport1 = transport(&server, Some(&creds), &options());
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| get(&transport1));
+        }
+    });
+    get(&transport1).unwrap();
+    assert!(asked.load(Ordering::SeqCst) <= 2);
+    let none = Creds::callback(Arc::new(|_, _| Ok(Creds::anonymous())));
+    assert_eq!(
+        get(&transport(&server, Some(&none), &options()))
+            .unwrap_err()
+            .http_status(),
+        Some(401)
+    );
+}
+
+/// R23, R29, R30: refresh tokens go by POST, are replaced when the service says so, and fall back to GET where
+/// there is no POST.
+#[test]
+fn refresh_tokens() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.method == "POST" => match r.form_param("refresh_token").as_deref() {
+            Some("first") => Answer::ok(r#"{"access_token":"T1","refresh_token":"second"}"#),
+            Some("second") => Answer::ok(r#"{"access_token":"T2"}"#),
+            _ => Answer::new(401),
+        },
+        (_, Some("T2")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s",scope="repository:a/b:pull""#),
+    });
+    let creds = Creds::refresh("first").unwrap();
+    get(&transport(&server, Some(&creds), &options())).unwrap();
+    let posts: Vec<_> = server
+        .requests()
+        .into_iter()
+        .filter(|r| r.method == "POST")
+        .collect();
+    assert_eq!(posts.len(), 2);
+    assert_eq!(
+        posts[0].form_param("grant_type").as_deref(),
+        Some("refresh_token")
+    );
+    assert_eq!(
+        posts[0].form_param("scope").as_deref(),
+        Some("repository:a/b:pull")
+    );
+    assert!(
+        posts
+            .iter()
+            .all(|p| p.header("authorization").is_none() && p.query.is_empty())
+    );
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.method == "POST" => Answer::new(404),
+        ("/token", _) if r.basic() == Some(("<token>".to_owned(), "first".to_owned())) => {
+            token("T")
+        }
+        (_, Some("T")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    get(&transport(&server, Some(&creds), &options())).unwrap();
+}
+
+/// Stored credentials that are refused: without, when that is allowed, and never silently.
+#[test]
+fn anonymous_fallback() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.header("authorization").is_some() => Answer::new(401),
+        ("/token", _) => token("anonymous"),
+        (_, Some("anonymous")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    assert_eq!(
+        get(&transport(&server, Some(&user()), &options()))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Auth
+    );
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&lines);
+    let mut options = options();
+    options.set_number("anonymous-fallback", 1).unwrap();
+    options.set_log(
+        Level::Warn,
+        Arc::new(move |_, line: &str| sink.lock().unwrap().push(line.to_owned())),
+    );
+    let transport1 = transport(&server, Some(&user()), &options);
+    let response = transport1
+        .request(&Request::new(None, "./x"), None)
+        .unwrap();
+    assert!(response.is_anonymous());
+    assert_eq!(lines.lock().unwrap().len(), 1);
+}
+
+struct Once {
+    left: &'static [u8],
+    rewinds: bool,
+}
+
+impl ReadBytes for Once {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        let n = self.left.len().min(buf.len());
+        buf[..n].copy_from_slice(&self.left[..n]);
+        self.left = &self.left[n..];
+        Ok(n)
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.left = b"DATA";
+        self.rewinds
+    }
+}
+
+/// D36, R34: a body is sent again whole, or not at all.
+#[test]
+fn bodies_are_replayed() {
+    for (source, want) in [
+        (Source::bytes(*b"DATA"), true),
+        (
+            Source::reader(
+                Box::new(Once {
+                    left: b"DATA",
+                    rewinds: true,
+                }),
+                Some(4),
+            ),
+            true,
+        ),
+        (
+            Source::reader(
+                Box::new(Once {
+                    left: b"DATA",
+                    rewinds: true,
+                }),
+                None,
+            ),
+            true,
+        ),
+        (
+            Source::reader(
+                Box::new(Once {
+                    left: b"DATA",
+                    rewinds: false,
+                }),
+                Some(4),
+            ),
+            false,
+        ),
+    ] {
+        let server = bearer(vec![token("T")], "T");
+        let mut request = Request::new(Some("PUT"), "./x");
+        request.body(source);
+        let result = transport(&server, Some(&user()), &options()).request(&request, None);
+        let bodies: Vec<_> = server
+            .requests()
+            .into_iter()
+            .filter(|r| r.method == "PUT")
+            .map(|r| r.body)
+            .collect();
+        if want {
+            result.unwrap();
+            assert_eq!(bodies, [b"DATA", b"DATA"]);
+        } else {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::State);
+            assert!(error.message().contains("rewind"));
+            assert_eq!(bodies, [b"DATA"]);
+        }
+    }
+}
+
+/// R38-R40: who gets the Authorization after a redirect, and which redirects are refused.
+#[test]
+fn redirects() {
+    let other = Server::start(|r| match r.path.as_str() {
+        "/back" => Answer::redirect(307, r.query_param("to").unwrap()),
+        _ => Answer::ok("stored"),
+    });
+    let there = other.authority();
+    let server = Server::start(
+        move |r| match (r.path.as_str(), r.header("authorization")) {
+            ("/v2/a/b/final", _) => Answer::ok("stored"),
+            (_, None) => Answer::challenge("Basic realm=\"x\""),
+            ("/v2/a/b/same", _) => Answer::redirect(307, "final"),
+            ("/v2/a/b/other", _) => {
+                Answer::redirect(307, format!("http://{there}/data?signature=x%2Fy"))
+            }
+            ("/v2/a/b/loop", _) => Answer::redirect(302, "loop"),
+            ("/v2/a/b/file", _) => Answer::redirect(302, "file:///etc/passwd"),
+            ("/v2/a/b/script", _) => Answer::redirect(302, "javascript:alert(1)"),
+            ("/v2/a/b/none", _) => Answer::new(307),
+            ("/v2/a/b/empty", _) => Answer::redirect(307, ""),
+            ("/v2/a/b/user", _) => Answer::redirect(307, format!("http://u:p@{there}/data")),
+            ("/v2/a/b/metadata", _) => Answer::redirect(307, "http://169.254.169.254/latest"),
+            ("/v2/a/b/see", _) => Answer::redirect(303, "final"),
+            _ => Answer::new(404),
+        },
+    );
+    let transport1 = transport(&server, Some(&user()), &options());
+    let ask = |path: &str| {
+        transport1
+            .request(&Request::new(None, &format!("./{path}")), None)
+            .and_then(|mut r| r.take_body())
+    };
+    assert_eq!(ask("same").unwrap(), b"stored");
+    assert_eq!(
+        seen(&server).last().unwrap(),
+        &format!("GET /v2/a/b/final {BASIC}")
+    );
+    assert_eq!(ask("other").unwrap(), b"stored");
+    let got = other.requests();
+    assert_eq!(
+        (got.len(), got[0].target.as_str()),
+        (1, "/data?signature=x%2Fy")
+    );
+    assert_eq!(authorization(&got[0]), "-");
+    for path in [
+        "loop", "file", "script", "none", "empty", "user", "metadata",
+    ] {
+        assert_eq!(ask(path).unwrap_err().kind(), ErrorKind::Protocol, "{path}");
+    }
+    assert_eq!(other.count(), 1);
+    let mut post = Request::new(Some("POST"), "./see");
+    post.body(Source::bytes(*b"x"));
+    transport1.request(&post, None).unwrap();
+    assert_eq!(server.requests().last().unwrap().method, "GET", "303");
+    let mut put = Request::new(Some("PUT"), "./same");
+    put.body(Source::bytes(*b"BODY")).header("X-Secret", "mine");
+    transport1.request(&put, None).unwrap();
+    let last = server.requests().pop().unwrap();
+    assert_eq!(
+        (last.method.as_str(), last.body.as_slice()),
+        ("PUT", &b"BODY"[..]),
+        "307"
+    );
+    let mut elsewhere = Request::new(None, "./other");
+    elsewhere
+        .header("X-Secret", "mine")
+        .header("Cookie", "mine");
+    transport1.request(&elsewhere, None).unwrap();
+    let last = other.requests().pop().unwrap();
+    assert!(last.header("x-secret").is_none() && last.header("cookie").is_none());
+}
+
+/// R42, R43: absolute URLs, upload locations and links of other origins.
+#[test]
+fn other_origins() {
+    let other = Server::start(|_| Answer::ok(r#"{"tags":["evil"]}"#));
+    let there = other.authority();
+    let server = Server::start(
+        move |r| match (r.path.as_str(), r.header("authorization")) {
+            (_, None) => Answer::challenge("Basic realm=\"x\""),
+            ("/v2/a/b/tags/list", _) => Answer::ok(r#"{"tags":["good"]}"#)
+                .header("Link", format!("<http://{there}/v2/x>; rel=\"next\"")),
+            _ => Answer::new(404),
+        },
+    );
+    let transport1 = transport(&server, Some(&user()), &options());
+    let mut names = Names::tags(&transport1);
+    assert_eq!(
+        names.next_name(None).unwrap_err().kind(),
+        ErrorKind::Protocol
+    );
+    assert_eq!(other.count(), 0);
+    transport1
+        .request(&Request::new(None, &other.url("/layer")), None)
+        .unwrap();
+    assert_eq!(seen(&other), ["GET /layer -"]);
+}
+
+/// R68: unique secrets in every place, every flow, and a search of all that came out.
+#[test]
+fn secrets_stay_secret() {
+    const CANARIES: [&str; 7] = [
+        "canary-password",
+        "canary-token",
+        "canary-refresh",
+        "canary-signature",
+        "canary-cookie",
+        "canary-basic-x",
+        "Y2FuYXJ5",
+    ];
+    let lines = Arc::new(Mutex::new(Vec::<String>::new()));
+    let sink = Arc::clone(&lines);
+    let mut options = options();
+    options.set_log(
+        Level::Debug,
+        Arc::new(move |_, line: &str| sink.lock().unwrap().push(line.to_owned())),
+    );
+    let storage = Server::start(|r| match r.path.as_str() {
+        "/refused" => Answer::new(403).body("expired"),
+        "/cut" => Answer::ok(vec![0; 1000]).cut_after(10),
+        _ => Answer::ok("stored"),
+    });
+    let there = storage.authority();
+    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.query_param("fail").is_some() => Answer::new(400).body("{}"),
+        ("/token", _) => Answer::ok(r#"{"token":"canary-token","refresh_token":"canary-refresh"}"#),
+        (path, Some("canary-token")) => match path {
+            "/v2/a/b/to-storage" => {
+                Answer::redirect(307, format!("http://{there}/data?sig=canary-signature"))
+            }
+            "/v2/a/b/to-refused" => {
+                Answer::redirect(307, format!("http://{there}/refused?sig=canary-signature"))
+            }
+            "/v2/a/b/to-cut" => {
+                Answer::redirect(307, format!("http://{there}/cut?sig=canary-signature"))
+            }
+            "/v2/a/b/bad" => Answer::redirect(307, "http://169.254.169.254/?sig=canary-signature"),
+            "/v2/a/b/error" => {
+                Answer::error(500, "UNKNOWN", "no").header("Set-Cookie", "canary-cookie")
+            }
+            "/v2/a/b/hang" => Answer::hang_up(),
+            _ => Answer::ok("fine"),
+        },
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let mut out = Vec::new();
+    for creds in [
+        Creds::basic("canary-basic-x", "canary-password").unwrap(),
+        Creds::bearer("canary-token").unwrap(),
+        Creds::refresh("canary-refresh").unwrap(),
+    ] {
+        let transport1 = transport(&server, Some(&creds), &options);
+        for path in [
+            "to-storage",
+            "to-refused",
+            "to-cut",
+            "bad",
+            "error",
+            "hang",
+            "fine",
+        ] {
+            let mut request = Request::new(None, &format!("./{path}"));
+            request.header("Cookie", "canary-cookie");
+            match transport1
+                .request(&request, None)
+                .and_then(|mut r| r.take_body())
+            {
+                Ok(_) => {}
+                Err(e) => out.push(format!("{e} {e:?}")),
+            }
+            out.push(format!("{creds:?} {transport1:?} {options:?}"));
+        }
+    }
+    let wrong = Server::start(|_| Answer::challenge("Basic realm=\"x\""));
+    let creds = Creds::basic("canary-basic-x", "canary-password").unwrap();
+    let error = get(&transport(&wrong, Some(&creds), &options)).unwrap_err();
+    out.push(format!("{error} {error:?}"));
+    out.extend(lines.lock().unwrap().iter().cloned());
+    assert!(out.len() > 100, "only {} texts were looked at", out.len());
+    for text in &out {
+        for canary in CANARIES {
+            assert!(!text.contains(canary), "{canary} in {text}");
+        }
+    }
+    for request in storage.requests() {
+        let headers = format!(
+            "{:?}",
+            request
+                .headers
+                .iter()
+                .map(|(n, v)| (n, String::from_utf8_lossy(v)))
+                .collect::<Vec<_>>()
+        );
+        for canary in [
+            "canary-password",
+            "canary-token",
+            "canary-refresh",
+            "canary-cookie",
+            "Y2FuYXJ5",
+        ] {
+            assert!(
+                !headers.contains(canary),
+                "{canary} reached the storage: {headers}"
+            );
+        }
+    }
+    assert!(storage.count() >= 9);
+}
