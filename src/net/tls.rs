@@ -12,7 +12,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore};
+use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
 use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
 
 use super::call::Call;
@@ -71,7 +71,12 @@ impl Trust {
 
     /// Reads the certificates and makes the configuration.
     pub(crate) fn config(&self) -> Result<Arc<ClientConfig>> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        // Servers commonly take the client's first choice: the cheapest that is strong, as browsers do.
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| !is_aes_128(suite.suite()));
+        let provider = Arc::new(provider);
         let versions: &[&rustls::SupportedProtocolVersion] = if self.only_1_3 {
             &[&rustls::version::TLS13]
         } else {
@@ -149,6 +154,15 @@ impl Trust {
         }
         Ok(Arc::new(roots))
     }
+}
+
+fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
 }
 
 /// The system's trust store, parsed once in a process.
