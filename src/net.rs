@@ -323,6 +323,18 @@ impl Body {
     /// Reads what is left, up to `most` bytes; the flag tells whether there was more.
     pub(crate) fn read_up_to(&mut self, most: usize) -> Result<(Vec<u8>, bool)> {
         let mut out = Vec::new();
+        let more = self.read_onto(&mut out, most)?;
+        Ok((out, more))
+    }
+
+    /// The same for a body that is only read for what it says: if it breaks off, what came before counts.
+    pub(crate) fn read_what_comes(&mut self, most: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        let _ = self.read_onto(&mut out, most);
+        out
+    }
+
+    fn read_onto(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool> {
         let mut piece = vec![0; BUFFER.min(most.max(1))];
         loop {
             let n = self.read(&mut piece)?;
@@ -330,10 +342,10 @@ impl Body {
             let piece = piece.get(..n).unwrap_or_default();
             if n > room {
                 out.extend_from_slice(piece.get(..room).unwrap_or_default());
-                return Ok((out, true));
+                return Ok(true);
             }
             if n == 0 {
-                return Ok((out, false));
+                return Ok(false);
             }
             out.try_reserve(n)
                 .map_err(|_| Error::limit("there is not enough memory for the body"))?;
@@ -417,6 +429,7 @@ impl Shared {
         let Some(proxy) = self.proxies.for_host(https, host, port) else {
             let addresses = dns::resolve(host, port, &call)?;
             let stream = tcp::connect(host, &addresses, call.rule(), &call)?;
+            call.enter_phase(Phase::Setup);
             if let Ok(address) = stream.peer_addr() {
                 call.connected(address.ip());
             }
@@ -433,6 +446,7 @@ impl Shared {
             tcp::connect(&proxy.host, &addresses, Rule::ANY, &call)?,
             BUFFER,
         );
+        call.enter_phase(Phase::Setup);
         let mut tunnel: Box<dyn Wire> = match proxy.protocol {
             Protocol::Socks5 => {
                 proxy.socks(&mut tcp, host, port)?;

@@ -24,6 +24,8 @@ pub struct Response {
     op: Option<Op>,
     transport: Transport,
     anonymous: bool,
+    /// Some of the body was asked for.
+    touched: bool,
 }
 
 enum State {
@@ -83,6 +85,7 @@ impl Response {
             op,
             transport: transport.clone(),
             anonymous,
+            touched: false,
         }
     }
 
@@ -140,6 +143,7 @@ impl Response {
     /// bytes are not those asked for. A failed body stays failed.
     pub fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
         self.transport.check_process()?;
+        self.touched = true;
         let result = match &mut self.state {
             State::Open(content) => content.read(buf).and_then(|n| {
                 advance(self.op.as_ref(), n)?;
@@ -169,23 +173,20 @@ impl Response {
     pub fn body(&mut self) -> Result<&[u8]> {
         if let State::Open(_) | State::Failed(_) = &self.state {
             let most = self.transport.max_body();
-            let too_long = || {
-                Error::limit(format!(
-                    "{} sent a body of more than {most} bytes; option max-body-bytes sets the limit",
-                    self.url
-                ))
-            };
-            if self.length().is_some_and(|n| n > most as u64) {
-                return Err(too_long());
-            }
-            let too_long = too_long();
+            let too_long = Error::limit(format!(
+                "{} sent a body of more than {most} bytes; option max-body-bytes sets the limit",
+                self.url
+            ));
+            // The length told is that of the whole body, and answers to HEAD tell one without a body.
+            let told = self.length().filter(|_| !self.touched);
+            let told_too_long = told.is_some_and(|n| n > most as u64);
             let mut data = Vec::new();
             loop {
                 let piece = self.piece()?;
                 if piece.is_empty() {
                     break;
                 }
-                if piece.len() > most - data.len() {
+                if told_too_long || piece.len() > most - data.len() {
                     self.state = State::Failed(too_long.clone());
                     return Err(too_long);
                 }
@@ -204,6 +205,7 @@ impl Response {
     /// Lends the next bytes; none is the end.
     fn piece(&mut self) -> Result<&[u8]> {
         self.transport.check_process()?;
+        self.touched = true;
         if let State::Open(content) = &mut self.state {
             // The borrow of a piece must not outlive the failure that replaces the state.
             let failure = match content.piece() {

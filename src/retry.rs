@@ -85,7 +85,8 @@ pub(crate) fn is_transient(status: u16) -> bool {
 
 /// Failures of the connection, as opposed to answers.
 pub(crate) fn is_broken_connection(e: &Error) -> bool {
-    e.kind() == ErrorKind::Network
+    // A proxy that refuses says so with a status.
+    e.kind() == ErrorKind::Network && e.http_status().is_none_or(is_transient)
 }
 
 /// The pause a server asks for (RFC 9110 section 10.2.3).

@@ -423,8 +423,7 @@ impl Transport {
     pub(crate) fn refusal(&self, method: &str, mut answer: Answer) -> Error {
         let status = answer.status;
         let most = self.0.options.size(Number::MaxError);
-        // A body that breaks off must not hide the status.
-        let (body, _) = answer.body.read_up_to(most).unwrap_or_default();
+        let body = answer.body.read_what_comes(most);
         let kind = answer
             .headers
             .get(header::CONTENT_TYPE)

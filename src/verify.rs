@@ -13,8 +13,8 @@ use crate::url::Url;
 const OVERLAP_FROM: u64 = 1 << 20;
 /// Pieces that may wait to be hashed.
 const WAITING: usize = 4;
-/// Bytes of a piece.
-const PIECE: usize = 2 * BUFFER;
+/// Bytes of a piece: what one read brings at the most.
+const PIECE: usize = BUFFER;
 
 /// Something that yields the bytes of a body.
 pub(crate) trait Stream: Send {
@@ -88,10 +88,27 @@ pub(crate) struct Verified<S> {
     seen: u64,
     host: String,
     /// What was read and not yet passed on.
-    piece: Arc<Vec<u8>>,
+    piece: Arc<Piece>,
     passed: usize,
     /// Where the last piece lent begins.
     lent: usize,
+}
+
+/// A buffer of which the first bytes are filled. It is never shortened: to lengthen it again would clear it.
+#[derive(Default)]
+struct Piece {
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.filled).unwrap_or_default()
+    }
+
+    fn len(&self) -> usize {
+        self.filled
+    }
 }
 
 enum Hash {
@@ -159,22 +176,22 @@ impl<S: Stream> Verified<S> {
 
     /// Reads the next piece and has it hashed.
     fn fill(&mut self) -> Result<()> {
-        let mut buffer = match (&mut self.hash, Arc::get_mut(&mut self.piece)) {
+        let mut piece = match (&mut self.hash, Arc::get_mut(&mut self.piece)) {
             (_, Some(own)) => std::mem::take(own),
             (Some(Hash::Beside(thread)), None) => thread.spare(),
-            _ => Vec::new(),
+            _ => Piece::default(),
         };
-        buffer.resize(PIECE, 0);
-        let n = self.inner.read(&mut buffer)?;
+        piece.buffer.resize(PIECE, 0);
+        piece.filled = self.inner.read(&mut piece.buffer)?;
+        let n = piece.filled;
         self.count(n)?;
-        buffer.truncate(n);
-        self.piece = Arc::new(buffer);
+        self.piece = Arc::new(piece);
         self.passed = 0;
         if n == 0 {
             return self.end();
         }
         match &mut self.hash {
-            Some(Hash::Here(hasher)) => hasher.update(&self.piece),
+            Some(Hash::Here(hasher)) => hasher.update(self.piece.bytes()),
             Some(Hash::Beside(thread)) => thread.update(Arc::clone(&self.piece))?,
             None => {}
         }
@@ -201,7 +218,7 @@ impl<S: Stream> Content for Verified<S> {
         if self.passed == self.piece.len() {
             self.fill()?;
         }
-        let rest = self.piece.get(self.passed..).unwrap_or_default();
+        let rest = self.piece.bytes().get(self.passed..).unwrap_or_default();
         let n = rest.len().min(buf.len());
         if let (Some(to), Some(from)) = (buf.get_mut(..n), rest.get(..n)) {
             to.copy_from_slice(from);
@@ -220,28 +237,28 @@ impl<S: Stream> Content for Verified<S> {
     }
 
     fn last_piece(&self) -> &[u8] {
-        self.piece.get(self.lent..).unwrap_or_default()
+        self.piece.bytes().get(self.lent..).unwrap_or_default()
     }
 }
 
 /// A thread that hashes pieces while the next ones come in. It ends with the body it belongs to.
 struct HashThread {
-    pieces: Option<SyncSender<Arc<Vec<u8>>>>,
-    done: Receiver<Arc<Vec<u8>>>,
+    pieces: Option<SyncSender<Arc<Piece>>>,
+    done: Receiver<Arc<Piece>>,
     thread: Option<JoinHandle<Digest>>,
 }
 
 impl HashThread {
     /// Without a thread to be had, hashing is done by the reader.
     fn start(hasher: Hasher) -> Hash {
-        let (pieces, incoming) = sync_channel::<Arc<Vec<u8>>>(WAITING);
+        let (pieces, incoming) = sync_channel::<Arc<Piece>>(WAITING);
         let (give_back, done) = sync_channel(WAITING + 2);
         let mut own = hasher.clone();
         let thread = std::thread::Builder::new()
             .name("rt-digest".to_owned())
             .spawn(move || {
                 for piece in incoming {
-                    own.update(&piece);
+                    own.update(piece.bytes());
                     // A piece nobody waits for is simply freed.
                     let _ = give_back.try_send(piece);
                 }
@@ -257,7 +274,7 @@ impl HashThread {
         }
     }
 
-    fn update(&self, piece: Arc<Vec<u8>>) -> Result<()> {
+    fn update(&self, piece: Arc<Piece>) -> Result<()> {
         let lost = || Error::internal("the digest thread ended early");
         self.pieces
             .as_ref()
@@ -267,7 +284,7 @@ impl HashThread {
     }
 
     /// A buffer that was hashed, or a new one.
-    fn spare(&self) -> Vec<u8> {
+    fn spare(&self) -> Piece {
         loop {
             match self.done.try_recv() {
                 Ok(piece) => {
@@ -275,7 +292,7 @@ impl HashThread {
                         return buffer;
                     }
                 }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Vec::new(),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Piece::default(),
             }
         }
     }

@@ -95,6 +95,8 @@ impl Attempt {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
+    /// Proxy and TLS handshake on a new connection.
+    Setup,
     /// Sending, and waiting for the head of the answer.
     Head,
     /// A body moves, in either direction.
@@ -260,6 +262,14 @@ impl Call {
         let now = Instant::now();
         let mut attempt = self.attempt();
         match attempt.phase {
+            Phase::Setup => {
+                if now.duration_since(attempt.since) >= self.limits.connect {
+                    return Err(Error::timeout(format!(
+                        "the proxy or TLS handshake took longer than connect-timeout-ms, {} ms",
+                        self.limits.connect.as_millis()
+                    )));
+                }
+            }
             Phase::Head => {
                 if now.duration_since(attempt.since) >= self.limits.response {
                     return Err(Error::timeout(format!(

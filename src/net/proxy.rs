@@ -110,12 +110,18 @@ impl Proxy {
         let status = self.read_answer(wire)?;
         match status {
             200..=299 => Ok(()),
-            407 => Err(Error::network(format!(
+            407 if self.user.is_none() => Err(Error::network(format!(
                 "proxy {self} asks for credentials (407): put user:password@ into the proxy URL"
-            ))),
+            ))
+            .with_http_status(status)),
+            407 => Err(Error::network(format!(
+                "proxy {self} refused the user or password of the proxy URL (407)"
+            ))
+            .with_http_status(status)),
             _ => Err(Error::network(format!(
                 "proxy {self} answered {status} to CONNECT {host}:{port}"
-            ))),
+            ))
+            .with_http_status(status)),
         }
     }
 

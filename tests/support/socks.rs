@@ -113,7 +113,11 @@ impl Inner {
         let [version, count] = take(io)?;
         let mut methods = vec![0; usize::from(count)];
         io.read_exact(&mut methods)?;
-        let wanted = if self.settings.credentials.is_some() { 2 } else { 0 };
+        let wanted = if self.settings.credentials.is_some() {
+            2
+        } else {
+            0
+        };
         if version != 5 || !methods.contains(&wanted) {
             return io.write_all(&[5, 0xff]);
         }
