@@ -1,7 +1,6 @@
 //! Bodies on their way to the reader, with or without a digest to check.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use crate::digest::{Digest, Hasher};
@@ -13,8 +12,8 @@ use crate::url::Url;
 const OVERLAP_FROM: u64 = 1 << 20;
 /// Pieces that may wait to be hashed.
 const WAITING: usize = 4;
-/// Bytes of a piece: what one read brings at the most.
-const PIECE: usize = BUFFER;
+/// Bytes of a piece.
+const PIECE: usize = 2 * BUFFER;
 
 /// Something that yields the bytes of a body.
 pub(crate) trait Stream: Send {
@@ -87,8 +86,9 @@ pub(crate) struct Verified<S> {
     size: Option<u64>,
     seen: u64,
     host: String,
-    /// What was read and not yet passed on.
-    piece: Arc<Piece>,
+    /// What was read; the first `passed` bytes of it were passed on. With a digest thread it is collected until
+    /// it is worth waking the thread for.
+    piece: Piece,
     passed: usize,
     /// Where the last piece lent begins.
     lent: usize,
@@ -104,10 +104,6 @@ struct Piece {
 impl Piece {
     fn bytes(&self) -> &[u8] {
         self.buffer.get(..self.filled).unwrap_or_default()
-    }
-
-    fn len(&self) -> usize {
-        self.filled
     }
 }
 
@@ -137,7 +133,7 @@ impl<S: Stream> Verified<S> {
             size,
             seen,
             host: host.origin().to_string(),
-            piece: Arc::default(),
+            piece: Piece::default(),
             passed: 0,
             lent: 0,
         }
@@ -163,7 +159,11 @@ impl<S: Stream> Verified<S> {
         let got = match self.hash.take() {
             None => return Ok(()),
             Some(Hash::Here(hasher)) => hasher.finish(),
-            Some(Hash::Beside(thread)) => thread.finish()?,
+            Some(Hash::Beside(thread)) => {
+                thread.update(std::mem::take(&mut self.piece))?;
+                self.passed = 0;
+                thread.finish()?
+            }
         };
         if got == self.expected {
             return Ok(());
@@ -174,38 +174,50 @@ impl<S: Stream> Verified<S> {
         )))
     }
 
-    /// Reads the next piece and has it hashed.
+    /// Reads the next bytes behind those passed on.
     fn fill(&mut self) -> Result<()> {
-        let mut piece = match (&mut self.hash, Arc::get_mut(&mut self.piece)) {
-            (_, Some(own)) => std::mem::take(own),
-            (Some(Hash::Beside(thread)), None) => thread.spare(),
-            _ => Piece::default(),
-        };
-        piece.buffer.resize(PIECE, 0);
-        piece.filled = self.inner.read(&mut piece.buffer)?;
-        let n = piece.filled;
+        match &mut self.hash {
+            Some(Hash::Beside(thread)) if self.piece.filled > PIECE - BUFFER / 2 => {
+                let spare = thread.spare();
+                thread.update(std::mem::replace(&mut self.piece, spare))?;
+                self.passed = 0;
+            }
+            Some(Hash::Beside(_)) => {}
+            _ => {
+                self.piece.filled = 0;
+                self.passed = 0;
+            }
+        }
+        self.piece.buffer.resize(PIECE, 0);
+        let room = self
+            .piece
+            .buffer
+            .get_mut(self.piece.filled..)
+            .unwrap_or_default();
+        let n = self.inner.read(room)?;
         self.count(n)?;
-        self.piece = Arc::new(piece);
-        self.passed = 0;
+        self.piece.filled += n;
         if n == 0 {
             return self.end();
         }
-        match &mut self.hash {
-            Some(Hash::Here(hasher)) => hasher.update(self.piece.bytes()),
-            Some(Hash::Beside(thread)) => thread.update(Arc::clone(&self.piece))?,
-            None => {}
+        if let Some(Hash::Here(hasher)) = &mut self.hash {
+            hasher.update(self.piece.bytes());
         }
         Ok(())
+    }
+
+    fn is_passed(&self) -> bool {
+        self.passed == self.piece.filled
     }
 }
 
 impl<S: Stream> Content for Verified<S> {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        if buf.is_empty() || (self.hash.is_none() && self.passed == self.piece.len()) {
+        if buf.is_empty() || (self.hash.is_none() && self.is_passed()) {
             return Ok(0);
         }
-        if let Some(Hash::Here(hasher)) = &mut self.hash {
-            if self.passed == self.piece.len() {
+        if self.is_passed() {
+            if let Some(Hash::Here(hasher)) = &mut self.hash {
                 let n = self.inner.read(buf)?;
                 hasher.update(buf.get(..n).unwrap_or_default());
                 self.count(n)?;
@@ -214,8 +226,6 @@ impl<S: Stream> Content for Verified<S> {
                 }
                 return Ok(n);
             }
-        }
-        if self.passed == self.piece.len() {
             self.fill()?;
         }
         let rest = self.piece.bytes().get(self.passed..).unwrap_or_default();
@@ -228,11 +238,11 @@ impl<S: Stream> Content for Verified<S> {
     }
 
     fn piece(&mut self) -> Result<&[u8]> {
-        if self.passed == self.piece.len() && self.hash.is_some() {
+        if self.is_passed() && self.hash.is_some() {
             self.fill()?;
         }
         self.lent = self.passed;
-        self.passed = self.piece.len();
+        self.passed = self.piece.filled;
         Ok(self.last_piece())
     }
 
@@ -243,15 +253,15 @@ impl<S: Stream> Content for Verified<S> {
 
 /// A thread that hashes pieces while the next ones come in. It ends with the body it belongs to.
 struct HashThread {
-    pieces: Option<SyncSender<Arc<Piece>>>,
-    done: Receiver<Arc<Piece>>,
+    pieces: Option<SyncSender<Piece>>,
+    done: Receiver<Piece>,
     thread: Option<JoinHandle<Digest>>,
 }
 
 impl HashThread {
     /// Without a thread to be had, hashing is done by the reader.
     fn start(hasher: Hasher) -> Hash {
-        let (pieces, incoming) = sync_channel::<Arc<Piece>>(WAITING);
+        let (pieces, incoming) = sync_channel::<Piece>(WAITING);
         let (give_back, done) = sync_channel(WAITING + 2);
         let mut own = hasher.clone();
         let thread = std::thread::Builder::new()
@@ -274,7 +284,7 @@ impl HashThread {
         }
     }
 
-    fn update(&self, piece: Arc<Piece>) -> Result<()> {
+    fn update(&self, piece: Piece) -> Result<()> {
         let lost = || Error::internal("the digest thread ended early");
         self.pieces
             .as_ref()
@@ -283,18 +293,11 @@ impl HashThread {
             .map_err(|_| lost())
     }
 
-    /// A buffer that was hashed, or a new one.
+    /// A piece that was hashed, emptied, or a new one.
     fn spare(&self) -> Piece {
-        loop {
-            match self.done.try_recv() {
-                Ok(piece) => {
-                    if let Ok(buffer) = Arc::try_unwrap(piece) {
-                        return buffer;
-                    }
-                }
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Piece::default(),
-            }
-        }
+        let mut piece = self.done.try_recv().unwrap_or_default();
+        piece.filled = 0;
+        piece
     }
 
     fn finish(mut self) -> Result<Digest> {
