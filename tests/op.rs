@@ -296,13 +296,12 @@ fn deadlines() {
                         _held,
                         ..
                     } = place;
-                    let held = Held(_held);
                     options.clear_log();
                     if !of_op {
                         options.set_number("timeout-ms", 150).unwrap();
                     }
                     move || {
-                        let held = held;
+                        let _held = _held;
                         let transport = transport_to(&authority, &options);
                         let op = Op::new();
                         if of_op {
@@ -329,16 +328,12 @@ fn deadlines() {
                             took < limit + Duration::from_millis(600),
                             "{name}: {took:?}"
                         );
-                        drop(held);
                     }
                 });
             }
         }
     });
 }
-
-/// What keeps a place open, on its way to another thread. It is only dropped there.
-struct Held(Box<dyn std::any::Any + Send>);
 
 /// The shorter of two limits holds; a limit that is taken away does not.
 #[test]
@@ -478,17 +473,22 @@ fn waiting_for_another_threads_token() {
         let first = scope.spawn(|| get(&transport, "/v2/x"));
         assert!(gate.wait_reached(1));
         // Three more wait for the token: to be cancelled, to run out of time, and to get it.
-        let op = Op::new();
+        let (op, begun) = (Op::new(), AtomicBool::new(false));
         ends(
             ErrorKind::Cancelled,
             "waiting",
-            || get_with(&transport, "/v2/x", Some(&op)).map(drop),
-            // The challenge is known, so that nothing of this call is seen on the wire.
-            || true,
             || {
-                std::thread::yield_now();
-                op.cancel();
+                begun.store(true, Ordering::SeqCst);
+                get_with(&transport, "/v2/x", Some(&op)).map(drop)
             },
+            // The challenge is known, so that nothing of this call is seen on the wire.
+            || {
+                while !begun.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+                true
+            },
+            || op.cancel(),
         );
         let op = Op::new();
         op.set_timeout(Some(Duration::from_millis(100)));

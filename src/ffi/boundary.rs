@@ -120,6 +120,28 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    /// ABI 31: the handle that was in use when a bug was caught is unusable, others are not.
+    #[test]
+    fn a_bug_spoils_only_its_handle() {
+        let (spoiled, other) = (give(crate::op::Op::new()), give(crate::op::Op::new()));
+        let mut err = std::ptr::null_mut();
+        // SAFETY: the handles were just made and are given back once.
+        unsafe {
+            assert_eq!(
+                call(&mut err, &[spoiled.cast_const().cast()], || panic!("boom")),
+                98
+            );
+            super::super::handle::rt_free(err.cast());
+            let state = super::super::handle::lend::<crate::op::Op>(spoiled)
+                .err()
+                .unwrap();
+            assert_eq!(state.kind(), ErrorKind::State);
+            assert!(super::super::handle::lend::<crate::op::Op>(other).is_ok());
+            super::super::handle::rt_free(spoiled.cast());
+            super::super::handle::rt_free(other.cast());
+        }
+    }
+
     #[test]
     fn panics_end_here() {
         assert_eq!(quietly(-1, || panic!("boom")), -1);
