@@ -475,3 +475,110 @@ fn catalog_tags_and_errors() {
     assert_eq!(error.kind(), registry_transport::error::ErrorKind::Auth);
     assert!(!error.message().contains("wrong"));
 }
+
+/// Docker schema 2 and a multi-architecture index, pushed by one side and taken by the other.
+#[test]
+fn other_kinds_of_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = layout(&folder.path().join("in"), 3);
+    let open = DockerRegistry::open();
+    let image = |name: &str| format!("{}/demo/{name}:v1", open.authority());
+    let (from, to) = (
+        format!("oci:{}:v1", source.display()),
+        format!("docker://{}", image("schema2")),
+    );
+    skopeo_ok(&[
+        "copy",
+        "--format=v2s2",
+        "--dest-tls-verify=false",
+        &from,
+        &to,
+    ]);
+    let transport = Transport::new(
+        &format!("{}/demo/schema2", open.authority()),
+        Actions::pull(),
+        None,
+        None,
+    )
+    .unwrap();
+    let manifest = transport.manifest_get("v1", None).unwrap();
+    assert_eq!(
+        manifest.header("content-type"),
+        Some("application/vnd.docker.distribution.manifest.v2+json")
+    );
+    let out = folder.path().join("schema2");
+    run("pull", &[&image("schema2"), out.to_str().unwrap()]);
+    let digest = manifest.digest().unwrap().hex().to_owned();
+    assert!(blobs(&out).contains(&digest));
+    // An index: pushed from a layout by the example, copied by it, and taken whole by skopeo.
+    let registry = Registry::open();
+    let platforms = [("linux", "amd64"), ("linux", "arm64")];
+    registry.seed_index("demo/app", "v1", &platforms, &[100_000, 200_000]);
+    let index = folder.path().join("index");
+    registry.write_layout("demo/app", "v1", &index);
+    run("push", &[index.to_str().unwrap(), &image("index")]);
+    run("copy", &[&image("index"), &image("copied")]);
+    let out = folder.path().join("all");
+    let (from, to) = (
+        format!("docker://{}", image("copied")),
+        format!("oci:{}:v1", out.display()),
+    );
+    skopeo_ok(&[
+        "copy",
+        "--all",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        &from,
+        &to,
+    ]);
+    assert_eq!(blobs(&out), blobs(&index));
+    let out = folder.path().join("one");
+    run(
+        "pull",
+        &[
+            "--platform",
+            "linux/arm64",
+            &image("copied"),
+            out.to_str().unwrap(),
+        ],
+    );
+    assert!(blobs(&out).len() > 2);
+}
+
+/// A pull that is killed at some moment leaves whole blobs and partial ones, and the next run continues.
+#[test]
+fn killed_pulls_are_continued() {
+    let registry = Registry::open();
+    registry.seed_sized("demo/app", "v1", ("linux", "amd64"), &[4_000_000; 3]);
+    let server = registry.start(None);
+    let image = format!("{}/demo/app:v1", server.authority());
+    let folder = tempfile::tempdir().unwrap();
+    let reference = folder.path().join("reference");
+    registry.write_layout("demo/app", "v1", &reference);
+    for milliseconds in [5, 15, 30, 60, 120] {
+        let out = folder.path().join(format!("out{milliseconds}"));
+        let mut child = Command::new(example("pull"))
+            .args(["-q", "--jobs", "2", &image, out.to_str().unwrap()])
+            .spawn()
+            .unwrap();
+        std::thread::park_timeout(std::time::Duration::from_millis(milliseconds));
+        let _ = child.kill();
+        child.wait().unwrap();
+        if out.join("blobs/sha256").exists() {
+            for entry in std::fs::read_dir(out.join("blobs/sha256")).unwrap() {
+                let name = entry.unwrap().file_name().into_string().unwrap();
+                let bytes = std::fs::read(out.join("blobs/sha256").join(&name)).unwrap();
+                assert!(
+                    name.starts_with('.') || support::registry::sha256(&bytes).ends_with(&name),
+                    "{name}"
+                );
+            }
+        }
+        run("pull", &["-q", &image, out.to_str().unwrap()]);
+        let whole: Vec<_> = blobs(&out)
+            .into_iter()
+            .filter(|n| !n.starts_with('.'))
+            .collect();
+        assert_eq!(whole, blobs(&reference));
+    }
+}
