@@ -630,7 +630,7 @@ impl Exchange<'_> {
         let call = self.route.call;
         let mut answer = self.route.send_with(message, &mut signer, budget, origin)?;
         if answer.status != 200 {
-            let body = answer.body.read_what_comes(64 * 1024);
+            let body = answer.body.read_what_comes(64 * 1024)?;
             let kind = answer
                 .headers
                 .get(header::CONTENT_TYPE)

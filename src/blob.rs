@@ -227,16 +227,7 @@ impl Place {
     pub(crate) fn whole(self, call: &Arc<Call>) -> Result<Response> {
         let mut budget = self.transport.budget();
         let answer = self.get(None, None, call, &mut budget)?;
-        if !(200..300).contains(&answer.status) {
-            return Err(self.transport.refusal("GET", answer));
-        }
-        if answer.status == 206 {
-            return Err(Error::protocol(format!(
-                "{} answered with a part although the whole was asked for",
-                answer.url
-            ))
-            .with_http_status(206));
-        }
+        let answer = self.transport.whole(answer)?;
         let size = content_length(&answer.headers);
         let transport = self.transport.clone();
         let parts = Parts {
@@ -270,9 +261,7 @@ impl Place {
         let whole = |place: &Self| -> Result<Download> {
             let mut budget = place.transport.budget();
             let answer = place.get(None, None, call, &mut budget)?;
-            if answer.status != 200 {
-                return Err(place.transport.refusal("GET", answer));
-            }
+            let answer = place.transport.whole(answer)?;
             let size = content_length(&answer.headers);
             Ok(Download::begun(place.clone(), answer, size, call))
         };

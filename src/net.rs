@@ -20,7 +20,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Agent, SendBody};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
 use crate::url::Url;
@@ -327,15 +327,19 @@ impl Body {
         Ok((out, more))
     }
 
-    /// The same for a body that is only read for what it says: if it breaks off, what came before counts.
-    pub(crate) fn read_what_comes(&mut self, most: usize) -> Vec<u8> {
+    /// The same for a body that is only read for what it says about a failure: if it breaks off, what came
+    /// before counts. Fails when the call is cancelled.
+    pub(crate) fn read_what_comes(&mut self, most: usize) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        let _ = self.read_onto(&mut out, most);
-        out
+        match self.read_onto(&mut out, most) {
+            Err(e) if e.kind() == ErrorKind::Cancelled => Err(e),
+            _ => Ok(out),
+        }
     }
 
     fn read_onto(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool> {
-        let mut piece = vec![0; BUFFER.min(most.max(1))];
+        // Small: most of what is read this way is, and clearing more would cost more than reading it.
+        let mut piece = [0; 16 * 1024];
         loop {
             let n = self.read(&mut piece)?;
             let room = most - out.len();

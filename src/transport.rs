@@ -389,10 +389,7 @@ impl Transport {
     ) -> Result<(Answer, Vec<u8>)> {
         let mut budget = self.budget();
         loop {
-            let mut answer = self.ask(ask, call, &mut budget)?;
-            if !(200..300).contains(&answer.status) {
-                return Err(self.refusal(ask.method, answer));
-            }
+            let mut answer = self.whole(self.ask(ask, call, &mut budget)?)?;
             match answer.body.read_up_to(most) {
                 Ok((body, false)) => return Ok((answer, body)),
                 Ok((_, true)) => {
@@ -404,6 +401,20 @@ impl Transport {
                 Err(e) if retry::is_broken_connection(&e) => budget.pause(e, None, call)?,
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// The answer to a GET without a range if it is the whole: a part, or no content, must not pass for it
+    /// (RFC 9110 section 15.3).
+    pub(crate) fn whole(&self, answer: Answer) -> Result<Answer> {
+        match answer.status {
+            200 | 203 => Ok(answer),
+            status @ 201..=299 => Err(Error::protocol(format!(
+                "{} answered {status} where the whole was asked for",
+                answer.url
+            ))
+            .with_http_status(status)),
+            _ => Err(self.refusal("GET", answer)),
         }
     }
 
@@ -423,7 +434,10 @@ impl Transport {
     pub(crate) fn refusal(&self, method: &str, mut answer: Answer) -> Error {
         let status = answer.status;
         let most = self.0.options.size(Number::MaxError);
-        let body = answer.body.read_what_comes(most);
+        let body = match answer.body.read_what_comes(most) {
+            Ok(body) => body,
+            Err(e) => return e.with_http_status(status),
+        };
         let kind = answer
             .headers
             .get(header::CONTENT_TYPE)

@@ -147,11 +147,7 @@ fn places() -> Vec<Place> {
             "error body",
             |g| Answer::new(404).body(vec![0; 1000]).stall_after(10, g),
             1,
-            |t, op| match whole(t, "/v2/x", op) {
-                // The status may be told instead; what counts is that it ends.
-                Err(e) if e.http_status() == Some(404) => op_check(op, e),
-                other => other,
-            },
+            |t, op| whole(t, "/v2/x", op),
             &[],
         ),
         (
@@ -194,18 +190,6 @@ fn places() -> Vec<Place> {
     places
 }
 
-/// What a cancelled or timed out call with a status in hand is taken for.
-fn op_check(op: &Op, e: Error) -> Result<(), Error> {
-    let transport = transport_to("127.0.0.1:1", &options());
-    // A cancelled op ends every call at once.
-    match op.is_cancelled() {
-        true => transport
-            .request(&Request::new(None, "/v2/"), Some(op))
-            .map(drop),
-        false => Err(e),
-    }
-}
-
 /// Cancelled from another thread, in every phase.
 #[test]
 fn cancel() {
@@ -234,9 +218,6 @@ fn cancel() {
 #[test]
 fn close() {
     for place in places() {
-        if place.name == "error body" {
-            continue;
-        }
         let transport = transport_to(&place.authority, &place.options);
         let op = Op::new();
         ends(
@@ -382,7 +363,7 @@ fn time_outs() {
     let held = gate.clone();
     let server = Server::start(move |r| match r.path.as_str() {
         "/v2/head" => Answer::ok("x").after(&held),
-        "/v2/slow" => Answer::ok(vec![0; 2000]).trickle(20, Duration::from_millis(5)),
+        "/v2/slow" => Answer::ok(vec![0; 2000]).trickle(50, Duration::from_millis(5)),
         _ => Answer::ok(vec![0; 100_000]).stall_after(1000, &held),
     });
     let deaf = Deaf::new();
@@ -429,7 +410,7 @@ fn time_outs() {
             "{key} {scheme}: {took:?}"
         );
     }
-    // Slow but moving: 2000 bytes in half a second are enough for one rate and not for the other.
+    // Slow but moving: 2000 bytes in a fifth of a second are enough for one rate and not for the other.
     let slow = |rate| {
         let options = with(&[
             ("stall-timeout-ms", 100),
@@ -442,7 +423,7 @@ fn time_outs() {
     assert_eq!(slow(0).unwrap().len(), 2000);
     assert_eq!(slow(1_000_000).unwrap_err().kind(), ErrorKind::Timeout);
     // A long answer is not a late one.
-    let options = with(&[("response-timeout-ms", 200), ("retries", 0)]);
+    let options = with(&[("response-timeout-ms", 100), ("retries", 0)]);
     assert_eq!(
         get(&transport(&server, &options), "/v2/slow")
             .unwrap()

@@ -546,11 +546,17 @@ fn handshake_error(host: &str, e: io::Error) -> Error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => "its certificate has expired, or this machine's clock is wrong",
         rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "its certificate is not yet valid, or this machine's clock is wrong",
+        rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name",
         rustls::Error::InvalidCertificate(_) => "its certificate is not accepted",
         rustls::Error::InvalidMessage(_) => {
             "it does not speak TLS; set option scheme to http if it speaks plain HTTP"
+        }
+        rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            "it speaks no version of TLS that is accepted here; see option tls-min-version"
         }
         rustls::Error::AlertReceived(_) => {
             "it refused the handshake; it may want a client certificate"

@@ -765,6 +765,16 @@ pub(super) fn wake_accept(mut address: SocketAddr) {
     let _ = TcpStream::connect_timeout(&address, Duration::from_secs(1));
 }
 
+/// Closes a connection also when its handler panicked, so that the client does not wait for it.
+struct Forget<'a>(&'a Inner, u64);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).streams.remove(&self.1);
+        self.0.changed.notify_all();
+    }
+}
+
 impl Inner {
     fn accept(self: Arc<Self>, listener: &TcpListener) {
         loop {
@@ -778,10 +788,9 @@ impl Inner {
             lock(&self.state).streams.insert(serial, stream.clone());
             let inner = self.clone();
             std::thread::spawn(move || {
+                let _forget = Forget(&inner, serial);
                 // An error here is a client that went away or broke the protocol.
                 let _ = inner.serve(stream, serial);
-                lock(&inner.state).streams.remove(&serial);
-                inner.changed.notify_all();
             });
         }
     }

@@ -1,0 +1,1575 @@
+//! Manifests and blobs: they are what their digest says, or an error, whatever comes over the wire.
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use registry_transport::creds::Creds;
+use registry_transport::error::{Error, ErrorKind};
+use registry_transport::op::Op;
+use registry_transport::transport::{Actions, Transport};
+use support::client::{get, options, transport, with};
+use support::registry::{
+    OCI_INDEX, OCI_MANIFEST, Registry, Settings, noise, serve_bytes, sha256, sha512,
+};
+use support::server::{Answer, Gate, Request as Got, Server, lock, script};
+
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// First and last byte that a Range asks for.
+fn range(r: &Got) -> Option<(usize, Option<usize>)> {
+    let (first, last) = r.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()))
+}
+
+/// What a good server answers.
+fn part(data: &[u8], first: usize, last: Option<usize>) -> Answer {
+    if first >= data.len() {
+        return Answer::new(416).header("Content-Range", format!("bytes */{}", data.len()));
+    }
+    let last = last.unwrap_or(usize::MAX).min(data.len() - 1);
+    Answer::new(206)
+        .header(
+            "Content-Range",
+            format!("bytes {first}-{last}/{}", data.len()),
+        )
+        .body(&data[first..=last])
+}
+
+fn serve(data: &[u8], r: &Got) -> Answer {
+    match range(r) {
+        Some((first, last)) => part(data, first, last),
+        None => Answer::ok(data),
+    }
+}
+
+fn ranges(server: &Server) -> Vec<String> {
+    server
+        .requests()
+        .iter()
+        .map(|r| r.header("range").unwrap_or("-").to_owned())
+        .collect()
+}
+
+fn blob_get(server: &Server, digest: &str, numbers: &[(&str, i64)]) -> Result<Vec<u8>, Error> {
+    transport(server, &with(numbers))
+        .blob_get(digest, None)?
+        .take_body()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn manifest(kind: &str) -> String {
+    format!(r#"{{"schemaVersion":2,"mediaType":"{kind}","note":"é"}}"#)
+}
+
+/// What is asked for and what comes back, by tag and by digest.
+#[test]
+fn manifests() {
+    let registry = Registry::open();
+    let image = registry.seed("a/b", "v1", 1);
+    let server = registry.start(None);
+    let transport = transport(&server, &options());
+    let (_, bytes) = registry.manifest("a/b", "v1").unwrap();
+    for reference in ["v1", &image.manifest.digest] {
+        server.clear();
+        let mut got = transport.manifest_get(reference, None).unwrap();
+        assert_eq!(got.digest().unwrap().as_str(), image.manifest.digest);
+        assert_eq!(got.header("content-type"), Some(OCI_MANIFEST));
+        assert_eq!(got.length(), Some(bytes.len() as u64));
+        assert_eq!(got.body().unwrap(), &bytes[..]);
+        let seen = &server.requests()[0];
+        assert_eq!((seen.method.as_str(), server.count()), ("GET", 1));
+        assert_eq!(seen.target, format!("/v2/a/b/manifests/{reference}"));
+        let accept = seen.header("accept").unwrap();
+        for kind in [
+            OCI_MANIFEST,
+            OCI_INDEX,
+            DOCKER_MANIFEST,
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+        ] {
+            assert!(accept.split(',').any(|a| a == kind), "{accept}");
+        }
+        let head = transport.manifest_head(reference, None).unwrap();
+        assert_eq!(head.digest().unwrap().as_str(), image.manifest.digest);
+        assert_eq!(server.requests()[1].method, "HEAD");
+    }
+    let error = transport.manifest_get("v2", None).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Status, Some(404))
+    );
+    assert_eq!(
+        error.diagnostics()[0].code.as_deref(),
+        Some("MANIFEST_UNKNOWN")
+    );
+    server.clear();
+    for reference in [
+        "",
+        "../x",
+        "a/b",
+        "-x",
+        "a b",
+        "sha256:abc",
+        "SHA256:00",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+    ] {
+        assert_eq!(
+            transport.manifest_get(reference, None).unwrap_err().kind(),
+            ErrorKind::Syntax,
+            "{reference:?}"
+        );
+    }
+    let upper = image
+        .manifest
+        .digest
+        .to_uppercase()
+        .replace("SHA256", "sha256");
+    assert_eq!(
+        transport.manifest_get(&upper, None).unwrap_err().kind(),
+        ErrorKind::Syntax,
+        "R59"
+    );
+    let bare = Transport::new(
+        &server.authority(),
+        Actions::catalog(),
+        None,
+        Some(&options()),
+    )
+    .unwrap();
+    assert_eq!(
+        bare.manifest_get("v1", None).unwrap_err().kind(),
+        ErrorKind::Argument
+    );
+    assert_eq!(server.count(), 0);
+}
+
+/// R59, R60: a manifest is not handed out before it is what it should be.
+#[test]
+fn checked_manifests() {
+    let good = manifest(OCI_MANIFEST);
+    let digest = sha256(good.as_bytes());
+    let by_sha512 = sha512(good.as_bytes());
+    let other = sha256(b"other");
+    let typed = |kind: &str| Answer::ok(good.clone()).header("Content-Type", kind);
+    let told = |digest: &str| typed(OCI_MANIFEST).header("Docker-Content-Digest", digest);
+    let digest_line = format!("  {digest}\t");
+    let cases: Vec<(&str, &str, Answer, Option<ErrorKind>)> = vec![
+        ("no header", "v1", typed(OCI_MANIFEST), None),
+        ("right header", "v1", told(&digest), None),
+        ("spaces", "v1", told(&digest_line), None),
+        ("sha512 header", "v1", told(&by_sha512), None),
+        ("other header", "v1", told(&other), Some(ErrorKind::Digest)),
+        (
+            "no digest",
+            "v1",
+            told("nonsense"),
+            Some(ErrorKind::Protocol),
+        ),
+        ("by digest", &digest, typed(OCI_MANIFEST), None),
+        ("by sha512", &by_sha512, told(&digest), None),
+        (
+            "wrong bytes",
+            &other,
+            typed(OCI_MANIFEST),
+            Some(ErrorKind::Digest),
+        ),
+        (
+            "wrong bytes, told so",
+            &other,
+            told(&other),
+            Some(ErrorKind::Digest),
+        ),
+        (
+            "right bytes, told other",
+            &digest,
+            told(&other),
+            Some(ErrorKind::Digest),
+        ),
+        (
+            "parameters",
+            "v1",
+            typed("Application/VND.oci.image.manifest.v1+JSON; charset=utf-8"),
+            None,
+        ),
+        ("no type", "v1", Answer::ok(good.clone()), None),
+        (
+            "other type",
+            "v1",
+            typed(OCI_INDEX),
+            Some(ErrorKind::MediaType),
+        ),
+        (
+            "page",
+            "v1",
+            Answer::ok("<html>").header("Content-Type", "text/html"),
+            Some(ErrorKind::MediaType),
+        ),
+        (
+            "plain",
+            "v1",
+            typed("text/plain"),
+            Some(ErrorKind::MediaType),
+        ),
+        ("status", "v1", Answer::new(302), Some(ErrorKind::Protocol)),
+        (
+            "part",
+            "v1",
+            part(good.as_bytes(), 0, None).header("Content-Type", OCI_MANIFEST),
+            Some(ErrorKind::Protocol),
+        ),
+        (
+            "zipped",
+            "v1",
+            typed(OCI_MANIFEST).header("Content-Encoding", "gzip"),
+            None,
+        ),
+        ("chunked", &digest, typed(OCI_MANIFEST).chunks_of(7), None),
+        (
+            "cut",
+            &digest,
+            typed(OCI_MANIFEST).cut_after(9),
+            Some(ErrorKind::Network),
+        ),
+        (
+            "empty",
+            &digest,
+            Answer::ok("").header("Content-Type", OCI_MANIFEST),
+            Some(ErrorKind::Digest),
+        ),
+    ];
+    for (what, reference, answer, want) in cases {
+        let server = Server::start(script(vec![answer]));
+        let result = transport(&server, &with(&[("retries", 0)])).manifest_get(reference, None);
+        match want {
+            None => assert_eq!(result.unwrap().body().unwrap(), good.as_bytes(), "{what}"),
+            Some(kind) => assert_eq!(result.unwrap_err().kind(), kind, "{what}"),
+        }
+        assert_eq!(server.count(), 1, "{what}");
+    }
+    // A manifest that breaks off is small enough to be asked for again.
+    let server = Server::start(script(vec![
+        typed(OCI_MANIFEST).cut_after(9),
+        typed(OCI_MANIFEST).chunks_of(5).cut_after(9),
+        typed(OCI_MANIFEST),
+    ]));
+    let mut got = transport(&server, &options())
+        .manifest_get(&digest, None)
+        .unwrap();
+    assert_eq!((got.body().unwrap(), server.count()), (good.as_bytes(), 3));
+    // The limit holds for announced and for other lengths, in both directions.
+    for chunked in [false, true] {
+        let server = Server::start(move |r| {
+            let answer = Answer::ok(vec![b' '; 2001]).header("Content-Type", OCI_MANIFEST);
+            match (r.method.as_str(), chunked) {
+                ("PUT", _) => Answer::new(201),
+                (_, true) => answer.chunks_of(100),
+                _ => answer,
+            }
+        });
+        let error = transport(&server, &with(&[("max-manifest-bytes", 2000)]))
+            .manifest_get("v1", None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        assert!(error.message().contains("max-manifest-bytes"), "{error}");
+        let fits = transport(&server, &with(&[("max-manifest-bytes", 2001)]));
+        assert_eq!(
+            fits.manifest_get("v1", None)
+                .unwrap()
+                .length()
+                .unwrap_or(2001),
+            2001
+        );
+    }
+}
+
+/// R57, R58: what is stored, under which type, and what the registry must say about it.
+#[test]
+fn stored_manifests() {
+    let good = manifest(OCI_MANIFEST);
+    let digest = sha256(good.as_bytes());
+    let by_sha512 = sha512(good.as_bytes());
+    let other = sha256(b"other");
+    let untyped = r#"{"schemaVersion":2}"#;
+    let created = || Answer::new(201);
+    let told = |digest: &str| Answer::new(201).header("Docker-Content-Digest", digest);
+    type Case<'a> = (
+        &'a str,
+        &'a str,
+        &'a str,
+        &'a str,
+        Answer,
+        Option<ErrorKind>,
+        usize,
+    );
+    let cases: Vec<Case<'_>> = vec![
+        ("tag", "v1", OCI_MANIFEST, &good, created(), None, 1),
+        (
+            "tag, told",
+            "v1",
+            OCI_MANIFEST,
+            &good,
+            told(&digest),
+            None,
+            1,
+        ),
+        (
+            "digest",
+            &digest,
+            OCI_MANIFEST,
+            &good,
+            told(&digest),
+            None,
+            1,
+        ),
+        (
+            "sha512",
+            &by_sha512,
+            OCI_MANIFEST,
+            &good,
+            told(&by_sha512),
+            None,
+            1,
+        ),
+        (
+            "type in the arguments alone",
+            "v1",
+            DOCKER_MANIFEST,
+            untyped,
+            created(),
+            None,
+            1,
+        ),
+        (
+            "another type",
+            "v1",
+            OCI_INDEX,
+            &good,
+            created(),
+            Some(ErrorKind::MediaType),
+            0,
+        ),
+        (
+            "another digest",
+            &other,
+            OCI_MANIFEST,
+            &good,
+            created(),
+            Some(ErrorKind::Digest),
+            0,
+        ),
+        (
+            "told another",
+            "v1",
+            OCI_MANIFEST,
+            &good,
+            told(&other),
+            Some(ErrorKind::Digest),
+            1,
+        ),
+        (
+            "refused",
+            "v1",
+            OCI_MANIFEST,
+            &good,
+            Answer::error(400, "MANIFEST_INVALID", "no"),
+            Some(ErrorKind::Status),
+            1,
+        ),
+        (
+            "no header",
+            "v1",
+            "a/b\r\nX: y",
+            untyped,
+            created(),
+            Some(ErrorKind::Syntax),
+            0,
+        ),
+        (
+            "no tag",
+            "../x",
+            OCI_MANIFEST,
+            &good,
+            created(),
+            Some(ErrorKind::Syntax),
+            0,
+        ),
+    ];
+    for (what, reference, kind, data, answer, want, requests) in cases {
+        let server = Server::start(script(vec![answer]));
+        let result = transport(&server, &with(&[("retries", 0)])).manifest_put(
+            reference,
+            kind,
+            data.as_bytes(),
+            None,
+        );
+        assert_eq!(server.count(), requests, "{what}");
+        match want {
+            Some(kind) => assert_eq!(result.unwrap_err().kind(), kind, "{what}"),
+            None => {
+                let named = if reference.starts_with("sha512") {
+                    sha512(data.as_bytes())
+                } else {
+                    sha256(data.as_bytes())
+                };
+                assert_eq!(result.unwrap().digest().unwrap().as_str(), named, "{what}");
+            }
+        }
+        if let Some(seen) = server.requests().first() {
+            assert_eq!(
+                (seen.method.as_str(), seen.header("content-type")),
+                ("PUT", Some(kind))
+            );
+            assert_eq!(seen.target, format!("/v2/a/b/manifests/{reference}"));
+            assert_eq!(seen.body, data.as_bytes());
+        }
+    }
+    let server = Server::start(|_| Answer::new(201));
+    let big = vec![b' '; 2001];
+    let error = transport(&server, &with(&[("max-manifest-bytes", 2000)]))
+        .manifest_put("v1", OCI_MANIFEST, &big, None)
+        .unwrap_err();
+    assert_eq!((error.kind(), server.count()), (ErrorKind::Limit, 0));
+    // A whole round, and deletion (R66).
+    let registry = Registry::open();
+    let image = registry.seed("a/b", "v1", 1);
+    let server = registry.start(None);
+    let transport1 = transport(&server, &options());
+    let bytes = transport1
+        .manifest_get("v1", None)
+        .unwrap()
+        .take_body()
+        .unwrap();
+    transport1
+        .manifest_put("v2", OCI_MANIFEST, &bytes, None)
+        .unwrap();
+    assert_eq!(
+        transport1
+            .manifest_get("v2", None)
+            .unwrap()
+            .digest()
+            .unwrap()
+            .as_str(),
+        image.manifest.digest
+    );
+    transport1
+        .manifest_delete(&image.manifest.digest, None)
+        .unwrap();
+    assert_eq!(
+        transport1
+            .manifest_delete(&image.manifest.digest, None)
+            .unwrap_err()
+            .http_status(),
+        Some(404)
+    );
+    let fixed = Registry::new(Settings {
+        deletion: false,
+        ..Settings::default()
+    });
+    fixed.seed("a/b", "v1", 0);
+    let server = fixed.start(None);
+    let error = transport(&server, &options())
+        .manifest_delete("v1", None)
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Unsupported, Some(405))
+    );
+}
+
+/// R59, R61, R62: the bytes of a blob, or an error before the end is told; and no file that is not the blob.
+#[test]
+fn verified_blobs() {
+    let data = noise("verified", 70_000);
+    type Make = fn(&[u8]) -> Answer;
+    let cases: [(&str, Make, Option<&[ErrorKind]>); 18] = [
+        ("whole", |d| Answer::ok(d), None),
+        ("chunked", |d| Answer::ok(d).chunks_of(999), None),
+        ("until close", |d| Answer::ok(d).no_length(), None),
+        (
+            "zipped header",
+            |d| Answer::ok(d).header("Content-Encoding", "gzip"),
+            None,
+        ),
+        (
+            "another digest told",
+            |d| Answer::ok(d).header("Docker-Content-Digest", sha256(b"x")),
+            None,
+        ),
+        (
+            "one more",
+            |d| Answer::ok([d, b"x"].concat()),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "one more, chunked",
+            |d| Answer::ok([d, b"x"].concat()).chunked(),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "one less",
+            |d| Answer::ok(&d[1..]),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "one less, chunked",
+            |d| Answer::ok(&d[1..]).chunked(),
+            Some(&[ErrorKind::Digest]),
+        ),
+        ("nothing", |_| Answer::ok(""), Some(&[ErrorKind::Digest])),
+        (
+            "zeros",
+            |d| Answer::ok(vec![0; d.len()]),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "one bit",
+            |d| {
+                let mut d = d.to_vec();
+                d[69_999] ^= 1;
+                Answer::ok(d)
+            },
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "204",
+            |_| Answer::new(204),
+            Some(&[ErrorKind::Digest, ErrorKind::Status, ErrorKind::Protocol]),
+        ),
+        ("206", |d| part(d, 0, None), Some(&[ErrorKind::Protocol])),
+        (
+            "404",
+            |_| Answer::error(404, "BLOB_UNKNOWN", "no"),
+            Some(&[ErrorKind::Status]),
+        ),
+        ("416", |_| Answer::new(416), Some(&[ErrorKind::Status])),
+        ("304", |_| Answer::new(304), Some(&[ErrorKind::Status])),
+        (
+            "always cut",
+            |d| Answer::ok(d).cut_after(0),
+            Some(&[ErrorKind::Network]),
+        ),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for digest in [sha256(&data), sha512(&data)] {
+        for (what, make, want) in &cases {
+            let (own, make) = (data.clone(), *make);
+            let server = Server::start(move |_| make(&own));
+            let transport = transport(&server, &with(&[("retries", 1)]));
+            let target = folder.path().join("blob");
+            let read = transport.blob_get(&digest, None).and_then(|mut r| {
+                assert_eq!(r.digest().unwrap().as_str(), digest);
+                r.take_body()
+            });
+            // Piece by piece the end is not told either.
+            let mut pieces = Vec::new();
+            let drained = transport.blob_get(&digest, None).and_then(|mut r| {
+                r.drain(&mut |p| {
+                    pieces.extend_from_slice(p);
+                    true
+                })
+            });
+            let saved = transport.blob_save(&digest, &target, None);
+            match want {
+                None => {
+                    assert_eq!(read.unwrap(), data, "{what}");
+                    drained.unwrap();
+                    assert_eq!(pieces, data, "{what}");
+                    saved.unwrap();
+                    assert_eq!(std::fs::read(&target).unwrap(), data, "{what}");
+                    std::fs::remove_file(&target).unwrap();
+                }
+                Some(kinds) => {
+                    for error in [read.unwrap_err(), drained.unwrap_err(), saved.unwrap_err()] {
+                        assert!(
+                            kinds.contains(&error.kind()),
+                            "{what}: {:?} {error}",
+                            error.kind()
+                        );
+                    }
+                }
+            }
+            assert_eq!(
+                names(folder.path()),
+                Vec::<String>::new(),
+                "{what}: nothing is left behind"
+            );
+        }
+    }
+    let server = Server::start(|_| Answer::ok(""));
+    assert_eq!(
+        blob_get(&server, &sha256(b""), &[]).unwrap(),
+        b"",
+        "an empty blob"
+    );
+    let empty = folder.path().join("empty");
+    transport(&server, &options())
+        .blob_save(&sha256(b""), &empty, None)
+        .unwrap();
+    assert_eq!(std::fs::read(&empty).unwrap(), b"");
+    for digest in ["", "sha256:", "sha256:AB", "md5:0", "latest", "../x"] {
+        assert_eq!(
+            blob_get(&server, digest, &[]).unwrap_err().kind(),
+            ErrorKind::Syntax,
+            "{digest:?}"
+        );
+    }
+}
+
+/// One cut: the rest is asked for with Range, and with If-Range where there is a strong validator.
+#[test]
+fn resumed_once() {
+    let data = noise("once", 100_000);
+    let digest = sha256(&data);
+    for (etag, if_range) in [
+        (Some("\"v1\""), Some("\"v1\"")),
+        (Some("W/\"v1\""), None),
+        (None, None),
+    ] {
+        for reset in [false, true] {
+            let (own, first) = (data.clone(), AtomicUsize::new(0));
+            let server = Server::start(move |r| {
+                let answer = serve(&own, r);
+                let answer = match etag {
+                    Some(etag) => answer.header("ETag", etag),
+                    None => answer,
+                };
+                match (first.fetch_add(1, Ordering::SeqCst), reset) {
+                    (0, false) => answer.cut_after(40_000),
+                    (0, true) => answer.chunks_of(5000).cut_after(40_000),
+                    _ => answer,
+                }
+            });
+            assert_eq!(
+                blob_get(&server, &digest, &[("retries", 0)]).unwrap(),
+                data,
+                "{etag:?}"
+            );
+            assert_eq!(ranges(&server)[..1], ["-"]);
+            let second = &server.requests()[1];
+            let (from, last) = range(second).unwrap();
+            assert!(from <= 40_000 && last.is_none(), "{from}");
+            assert_eq!(second.header("if-range"), if_range);
+            assert_eq!(server.count(), 2);
+        }
+    }
+}
+
+/// Two hundred cuts at random offsets, one digest.
+#[test]
+fn resumed_often() {
+    let data = Arc::new(noise("often", 1_500_000));
+    let digest = sha256(&data);
+    let cuts = Arc::new(AtomicUsize::new(0));
+    let (own, count) = (Arc::clone(&data), Arc::clone(&cuts));
+    let lengths = noise("lengths", 2000);
+    let server = Server::start(move |r| {
+        let answer = serve(&own, r).header("ETag", "\"v1\"");
+        let n = count.fetch_add(1, Ordering::SeqCst);
+        if n >= 200 {
+            return answer;
+        }
+        let cut = usize::from(u16::from_le_bytes([lengths[2 * n], lengths[2 * n + 1]])) % 7000;
+        match n % 3 {
+            0 => answer.cut_after(cut),
+            1 => answer.chunks_of(1234).cut_after(cut),
+            // At least a byte must get through, or it is an attempt without success.
+            _ => answer.cut_after(cut + 1),
+        }
+    });
+    assert!(blob_get(&server, &digest, &[("retries", 10)]).unwrap() == data[..]);
+    assert!(cuts.load(Ordering::SeqCst) > 200, "{cuts:?}");
+    // Each request begins where the last one ended.
+    let starts: Vec<_> = server
+        .requests()
+        .iter()
+        .filter_map(range)
+        .map(|(f, _)| f)
+        .collect();
+    assert!(starts.windows(2).all(|w| w[0] <= w[1]), "{starts:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("blob");
+    cuts.store(0, Ordering::SeqCst);
+    transport(&server, &with(&[("retries", 10)]))
+        .blob_save(&digest, &target, None)
+        .unwrap();
+    assert!(std::fs::read(&target).unwrap() == data[..]);
+    // Without any progress the repetitions are used up.
+    let own = Arc::clone(&data);
+    let server = Server::start(move |r| match range(r) {
+        None => Answer::ok(&own[..]).cut_after(1000),
+        Some(_) => serve(&own, r).cut_after(0),
+    });
+    let error = blob_get(&server, &digest, &[("retries", 2)]).unwrap_err();
+    assert_eq!(
+        (error.kind(), server.count()),
+        (ErrorKind::Network, 4),
+        "{:?}",
+        ranges(&server)
+    );
+}
+
+/// R61: what may answer the request for the rest.
+#[test]
+fn answers_to_a_range() {
+    let data = noise("ranges", 1000);
+    let digest = sha256(&data);
+    let ranged = |text: &'static str| {
+        move |d: &[u8]| {
+            Answer::new(206)
+                .header("Content-Range", text)
+                .body(&d[400..])
+        }
+    };
+    type Make = Box<dyn Fn(&[u8]) -> Answer + Send + Sync>;
+    let cases: Vec<(&str, Make, Option<&[ErrorKind]>)> = vec![
+        ("right", Box::new(|d| part(d, 400, None)), None),
+        ("another case", Box::new(ranged("Bytes 400-999/1000")), None),
+        ("unknown length", Box::new(ranged("bytes 400-999/*")), None),
+        ("200", Box::new(|d| Answer::ok(d)), None),
+        ("200 chunked", Box::new(|d| Answer::ok(d).chunked()), None),
+        (
+            "200 of other bytes",
+            Box::new(|d| Answer::ok(vec![0; d.len()])),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "200 of another length",
+            Box::new(|d| Answer::ok(&d[1..])),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "too early",
+            Box::new(|d| part(d, 399, None)),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "too late",
+            Box::new(|d| part(d, 401, None)),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "too short",
+            Box::new(|d| part(d, 400, Some(998))),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "too long",
+            Box::new(ranged("bytes 400-1000/1001")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "another length",
+            Box::new(ranged("bytes 400-999/1001")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "backwards",
+            Box::new(ranged("bytes 999-400/1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "other unit",
+            Box::new(ranged("items 400-999/1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "nonsense",
+            Box::new(ranged("bytes")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "unsatisfied",
+            Box::new(ranged("bytes */1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "negative",
+            Box::new(ranged("bytes -400-999/1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "huge",
+            Box::new(ranged("bytes 400-99999999999999999999/1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "no header",
+            Box::new(|d| Answer::new(206).body(&d[400..])),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "two headers",
+            Box::new(|d| part(d, 400, None).header("Content-Range", "bytes 0-999/1000")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "multipart",
+            Box::new(|d| {
+                part(d, 400, None).header("Content-Type", "multipart/byteranges; boundary=x")
+            }),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "another ETag",
+            Box::new(|d| part(d, 400, None).header("ETag", "\"v2\"")),
+            Some(&[ErrorKind::Protocol]),
+        ),
+        (
+            "other bytes",
+            Box::new(|d| part(&vec![0; d.len()], 400, None)),
+            Some(&[ErrorKind::Digest]),
+        ),
+        (
+            "416",
+            Box::new(|_| Answer::new(416).header("Content-Range", "bytes */1000")),
+            Some(&[ErrorKind::Status]),
+        ),
+        (
+            "404",
+            Box::new(|_| Answer::new(404)),
+            Some(&[ErrorKind::Status]),
+        ),
+        (
+            "204",
+            Box::new(|_| Answer::new(204)),
+            Some(&[ErrorKind::Status, ErrorKind::Protocol]),
+        ),
+    ];
+    for (what, make, want) in cases {
+        let own = data.clone();
+        let server = Server::start(move |r| match range(r) {
+            None => Answer::ok(own.clone())
+                .header("ETag", "\"v1\"")
+                .cut_after(400),
+            Some(_) => make(&own),
+        });
+        let result = blob_get(&server, &digest, &[("retries", 1)]);
+        match want {
+            None => assert_eq!(result.unwrap(), data, "{what}"),
+            Some(kinds) => {
+                let error = result.unwrap_err();
+                assert!(
+                    kinds.contains(&error.kind()),
+                    "{what}: {:?} {error}",
+                    error.kind()
+                );
+            }
+        }
+        assert!(server.count() <= 3, "{what}: {:?}", ranges(&server));
+    }
+}
+
+/// A stalled download is resumed like a broken one.
+#[test]
+fn resumed_after_a_stall() {
+    let data = noise("stalled", 50_000);
+    let (own, gate) = (data.clone(), Gate::new());
+    let held = gate.clone();
+    let server = Server::start(move |r| match range(r) {
+        None => Answer::ok(own.clone()).stall_after(20_000, &held),
+        Some(_) => serve(&own, r),
+    });
+    let got = blob_get(&server, &sha256(&data), &[("stall-timeout-ms", 150)]);
+    assert_eq!(got.unwrap(), data);
+    assert_eq!(ranges(&server), ["-", "bytes=20000-"]);
+    gate.open();
+}
+
+/// A registry that redirects to storage with signed URLs, which become invalid.
+struct Storage {
+    server: Server,
+    _storage: Server,
+    epoch: Arc<AtomicUsize>,
+    stored: Arc<Mutex<Vec<String>>>,
+}
+
+fn storage(data: &Arc<Vec<u8>>, refusal: u16) -> Storage {
+    let (epoch, stored) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::<Mutex<Vec<String>>>::default(),
+    );
+    let (own, valid, log) = (Arc::clone(data), Arc::clone(&epoch), Arc::clone(&stored));
+    let storage = Server::start(move |r| {
+        assert_eq!(r.header("authorization"), None, "R38");
+        lock(&log).push(format!("{} {}", r.query, r.header("range").unwrap_or("-")));
+        if r.query == format!("sig={}", valid.load(Ordering::SeqCst)) {
+            serve(&own, r).header("ETag", "\"v1\"")
+        } else {
+            Answer::new(refusal)
+        }
+    });
+    let (place, signed, size) = (storage.url("/data"), Arc::clone(&epoch), data.len());
+    let server = Server::start(
+        move |r| match (r.header("authorization"), r.method.as_str()) {
+            (None, _) => Answer::challenge("Basic realm=\"x\""),
+            (_, "HEAD") => Answer::new(200).content_length(size),
+            _ => Answer::redirect(
+                307,
+                format!("{place}?sig={}", signed.load(Ordering::SeqCst)),
+            ),
+        },
+    );
+    Storage {
+        server,
+        _storage: storage,
+        epoch,
+        stored,
+    }
+}
+
+fn signed_in(server: &Server, numbers: &[(&str, i64)]) -> Transport {
+    let creds = Creds::basic("user", "pass").unwrap();
+    let name = format!("{}/a/b", server.authority());
+    Transport::new(&name, Actions::pull(), Some(&creds), Some(&with(numbers))).unwrap()
+}
+
+/// The signed URL is kept for later ranges, asked for anew when it is refused, and never shown.
+#[test]
+fn signed_urls() {
+    let data = Arc::new(noise("signed", 100_000));
+    let digest = sha256(&data);
+    for refusal in [400, 401, 403, 404, 410] {
+        let Storage {
+            server,
+            _storage,
+            epoch,
+            stored,
+        } = storage(&data, refusal);
+        let transport = signed_in(&server, &[("retries", 0)]);
+        let blob = transport.blob_open(&digest, None).unwrap();
+        let read = |at: usize, n: usize| {
+            let mut buf = vec![0; n];
+            assert_eq!(blob.pread(&mut buf, at as u64, None).unwrap(), n);
+            assert_eq!(buf, data[at..at + n]);
+        };
+        read(0, 10);
+        let asked = server.count();
+        for n in 1..10 {
+            read(n * 10, 10);
+        }
+        assert_eq!(
+            (server.count(), lock(&stored).len()),
+            (asked, 10),
+            "one request a read, all of them there"
+        );
+        epoch.store(1, Ordering::SeqCst);
+        read(500, 10);
+        assert_eq!(server.count(), asked + 1, "{refusal}: asked anew, once");
+        assert_eq!(
+            lock(&stored)[10..],
+            ["sig=0 bytes=500-509", "sig=1 bytes=500-509"]
+        );
+        read(510, 10);
+        assert_eq!((server.count(), lock(&stored).len()), (asked + 1, 13));
+    }
+    // A whole download that breaks when the signature has just expired.
+    let (own, cut) = (Arc::clone(&data), AtomicUsize::new(0));
+    let valid = Arc::new(AtomicUsize::new(0));
+    let now = Arc::clone(&valid);
+    let storage = Server::start(move |r| {
+        if r.query != format!("sig={}", now.load(Ordering::SeqCst)) {
+            return Answer::new(403);
+        }
+        let answer = serve(&own, r);
+        if cut.fetch_add(1, Ordering::SeqCst) == 0 {
+            now.store(1, Ordering::SeqCst);
+            return answer.cut_after(30_000);
+        }
+        answer
+    });
+    let place = storage.url("/data");
+    let server = Server::start(move |_| {
+        Answer::redirect(307, format!("{place}?sig={}", valid.load(Ordering::SeqCst)))
+    });
+    let mut response = transport(&server, &options())
+        .blob_get(&digest, None)
+        .unwrap();
+    assert!(response.body().unwrap() == &data[..]);
+    assert_eq!(
+        response.url(),
+        storage.url("/data"),
+        "without the signature"
+    );
+    assert_eq!((server.count(), storage.count()), (2, 3));
+    // A signature that is never right ends with the storage's refusal.
+    let never = Server::start(|_| Answer::error(403, "DENIED", "signature"));
+    let place = never.url("/data?sig=secretsecret");
+    let server = Server::start(move |_| Answer::redirect(307, &place));
+    let error = blob_get(&server, &digest, &[]).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Status, Some(403))
+    );
+    assert!(!format!("{error} {error:?}").contains("secretsecret"));
+}
+
+/// How large a blob is, by HEAD or by whatever else the registry answers.
+#[test]
+fn sizes() {
+    let ranged = |text: &'static str| Answer::new(206).header("Content-Range", text).body("x");
+    let no = || Answer::new(405);
+    type Case = (
+        &'static str,
+        Answer,
+        Option<Answer>,
+        Result<Option<u64>, ErrorKind>,
+    );
+    let cases: Vec<Case> = vec![
+        (
+            "HEAD",
+            Answer::new(200).content_length(123_456_789_012_u64),
+            None,
+            Ok(Some(123_456_789_012)),
+        ),
+        ("HEAD of nothing", Answer::new(200), None, Ok(Some(0))),
+        ("HEAD 404", Answer::new(404), None, Ok(None)),
+        ("HEAD 403", Answer::new(403), None, Err(ErrorKind::Status)),
+        ("HEAD 500", Answer::new(500), None, Err(ErrorKind::Status)),
+        (
+            "no length",
+            Answer::new(200).chunked(),
+            Some(ranged("bytes 0-0/77")),
+            Ok(Some(77)),
+        ),
+        ("no HEAD", no(), Some(ranged("bytes 0-0/77")), Ok(Some(77))),
+        (
+            "no HEAD, 501",
+            Answer::new(501),
+            Some(ranged("bytes 0-0/77")),
+            Ok(Some(77)),
+        ),
+        (
+            "no HEAD, no range",
+            no(),
+            Some(Answer::ok("12345")),
+            Ok(Some(5)),
+        ),
+        (
+            "no HEAD, nothing there",
+            no(),
+            Some(Answer::new(404)),
+            Ok(None),
+        ),
+        (
+            "no HEAD, empty",
+            no(),
+            Some(Answer::new(416).header("Content-Range", "bytes */0")),
+            Ok(Some(0)),
+        ),
+        (
+            "no HEAD, unknown",
+            no(),
+            Some(ranged("bytes 0-0/*")),
+            Err(ErrorKind::Protocol),
+        ),
+        (
+            "no HEAD, chunked",
+            no(),
+            Some(Answer::ok("12345").chunked()),
+            Err(ErrorKind::Protocol),
+        ),
+        (
+            "no HEAD, denied",
+            no(),
+            Some(Answer::new(403)),
+            Err(ErrorKind::Status),
+        ),
+    ];
+    for (what, head, get, want) in cases {
+        let requests = 1 + usize::from(get.is_some());
+        let server = Server::start(script([Some(head), get].into_iter().flatten().collect()));
+        let transport = transport(&server, &with(&[("retries", 0)]));
+        let got = transport.blob_stat(&sha256(b"x"), None);
+        assert_eq!(
+            got.as_ref().map_err(Error::kind),
+            want.as_ref().map_err(|k| *k),
+            "{what}: {got:?}"
+        );
+        let methods: Vec<_> = server.requests().iter().map(|r| r.method.clone()).collect();
+        assert_eq!(methods, ["HEAD", "GET"][..requests], "{what}");
+    }
+    let server = Server::start(|_| Answer::new(404));
+    let error = transport(&server, &options())
+        .blob_open(&sha256(b"x"), None)
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Status, Some(404))
+    );
+    assert!(error.message().contains(&sha256(b"x")), "{error}");
+}
+
+/// Reads at any offset, of many threads: exact bytes, and one request for each read.
+#[test]
+fn random_reads() {
+    let data = Arc::new(noise("random", 200_000));
+    let digest = sha256(&data);
+    let own = Arc::clone(&data);
+    let name = digest.clone();
+    let server = Server::start(move |r| serve_bytes(r, &name, &own));
+    let transport = transport(&server, &options());
+    let blob = transport.blob_open(&digest, None).unwrap();
+    assert_eq!((blob.size(), server.count()), (200_000, 1));
+    let size = data.len();
+    std::thread::scope(|scope| {
+        for t in 0..8_usize {
+            let (blob, data) = (&blob, &data);
+            scope.spawn(move || {
+                for n in 0..20_usize {
+                    let at = (t * 7919 + n * 104_729) % size;
+                    let length = 1 + (t * 31 + n * 977) % 9000;
+                    let want = &data[at..(at + length).min(size)];
+                    let mut buf = vec![0xee; length];
+                    let got = blob.pread(&mut buf, at as u64, None).unwrap();
+                    assert!(got == want.len() && buf[..got] == *want, "{at}+{length}");
+                    assert!(buf[got..].iter().all(|b| *b == 0xee), "nothing beyond");
+                }
+            });
+        }
+    });
+    assert_eq!(server.count(), 161, "one request each");
+    assert!(server.connections() <= 9, "{}", server.connections());
+    server.clear();
+    // At and beyond the end, and nothing at all: no request.
+    for (at, length) in [
+        (size as u64, 5),
+        (u64::MAX, 5),
+        (size as u64 + 1, 0),
+        (7, 0),
+    ] {
+        assert_eq!(blob.pread(&mut vec![0; length], at, None).unwrap(), 0);
+    }
+    assert_eq!(server.count(), 0);
+    let mut end = [0; 50];
+    assert_eq!(blob.pread(&mut end, size as u64 - 10, None).unwrap(), 10);
+    assert_eq!(end[..10], data[size - 10..]);
+    assert_eq!(ranges(&server), ["bytes=199990-199999"]);
+    let mut all = vec![0; size];
+    assert_eq!(blob.pread(&mut all, 0, None).unwrap(), size);
+    assert!(all == data[..]);
+}
+
+/// R61 for reads at an offset: what is wrong is an error, what breaks off is completed.
+#[test]
+fn odd_answers_to_reads() {
+    let data = noise("odd", 10_000);
+    type Make = fn(&[u8], usize, Option<usize>) -> Answer;
+    let cases: [(&str, Make, bool); 13] = [
+        ("right", part, true),
+        ("200", |d, _, _| Answer::ok(d), true),
+        ("200 chunked", |d, _, _| Answer::ok(d).chunked(), true),
+        (
+            "no total",
+            |d, f, l| {
+                let l = l.unwrap();
+                Answer::new(206)
+                    .header("Content-Range", format!("bytes {f}-{l}/*"))
+                    .body(&d[f..=l])
+            },
+            true,
+        ),
+        ("more than asked for", |d, f, _| part(d, f, None), false),
+        (
+            "less than asked for",
+            |d, f, l| part(d, f, l.map(|l| l - 1)),
+            false,
+        ),
+        (
+            "elsewhere",
+            |d, f, l| part(d, f + 1, l.map(|l| l + 1)),
+            false,
+        ),
+        (
+            "another total",
+            |d, f, l| {
+                let l = l.unwrap();
+                Answer::new(206)
+                    .header("Content-Range", format!("bytes {f}-{l}/10001"))
+                    .body(&d[f..=l])
+            },
+            false,
+        ),
+        (
+            "no header",
+            |d, f, l| Answer::new(206).body(&d[f..=l.unwrap()]),
+            false,
+        ),
+        (
+            "200 of another length",
+            |d, _, _| Answer::ok(&d[1..]),
+            false,
+        ),
+        (
+            "body longer than the range",
+            |d, f, l| {
+                let l = l.unwrap();
+                Answer::new(206)
+                    .header("Content-Range", format!("bytes {f}-{l}/10000"))
+                    .body(&d[f..=l + 1])
+            },
+            true,
+        ),
+        ("204", |_, _, _| Answer::new(204), false),
+        (
+            "416",
+            |_, _, _| Answer::new(416).header("Content-Range", "bytes */10000"),
+            false,
+        ),
+    ];
+    for (what, make, good) in cases {
+        let own = data.clone();
+        let server = Server::start(move |r| match range(r) {
+            None => Answer::ok(own.clone()),
+            Some((first, last)) => make(&own, first, last),
+        });
+        let transport = transport(&server, &with(&[("retries", 0)]));
+        let blob = transport.blob_open(&sha256(&data), None).unwrap();
+        let mut buf = [0; 100];
+        for _ in 0..2 {
+            match blob.pread(&mut buf, 5000, None) {
+                Ok(n) => {
+                    assert!(good, "{what}");
+                    assert_eq!((n, &buf[..]), (100, &data[5000..5100]), "{what}");
+                }
+                Err(e) => {
+                    assert!(!good, "{what}: {e}");
+                    assert!(
+                        matches!(e.kind(), ErrorKind::Protocol | ErrorKind::Status),
+                        "{what}: {e}"
+                    );
+                }
+            }
+        }
+    }
+    let (own, count) = (data.clone(), AtomicUsize::new(0));
+    let server = Server::start(
+        move |r| match (range(r), count.fetch_add(1, Ordering::SeqCst)) {
+            (Some(_), 0..5) => serve(&own, r).cut_after(20),
+            _ => serve(&own, r),
+        },
+    );
+    let transport = transport(&server, &with(&[("retries", 0)]));
+    let blob = transport.blob_open(&sha256(&data), None).unwrap();
+    let mut buf = [0; 100];
+    assert_eq!(blob.pread(&mut buf, 1000, None).unwrap(), 100);
+    assert_eq!(buf, data[1000..1100]);
+    assert_eq!(
+        ranges(&server)[1..3],
+        ["bytes=1000-1099", "bytes=1020-1099"]
+    );
+}
+
+/// The one file that an interrupted download leaves beside its target.
+fn partial(folder: &Path) -> PathBuf {
+    let all = names(folder);
+    assert_eq!(all.len(), 1, "{all:?}");
+    folder.join(&all[0])
+}
+
+/// A second call goes on where the first was stopped, also with several connections; what is damaged is begun anew.
+#[test]
+fn continued_files() {
+    let data = Arc::new(noise("continued", 6_000_000));
+    let digest = sha256(&data);
+    let own = Arc::clone(&data);
+    let server = Server::start(move |r| serve(&own, r));
+    for parallel in [1, 3] {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("blob");
+        let transport = transport(&server, &with(&[("retries", 0), ("parallel", parallel)]));
+        let stop = || {
+            let op = Op::new();
+            op.set_progress(Some(Arc::new(|done, _| done < 1_000_000)));
+            let error = transport
+                .blob_save(&digest, &target, Some(&op))
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Cancelled);
+            assert!(!target.exists());
+            partial(folder.path())
+        };
+        let finish = |what: &str| {
+            server.clear();
+            transport.blob_save(&digest, &target, None).unwrap();
+            assert!(std::fs::read(&target).unwrap() == data[..], "{what}");
+            assert_eq!(names(folder.path()), ["blob"], "{what}");
+            std::fs::remove_file(&target).unwrap();
+        };
+        let left = stop();
+        let kept = std::fs::read(&left).unwrap();
+        assert!(kept.len() >= 1_000_000 && data.starts_with(&kept));
+        finish("continued");
+        let firsts: Vec<_> = server
+            .requests()
+            .iter()
+            .filter_map(range)
+            .map(|(f, _)| f)
+            .collect();
+        assert_eq!(
+            firsts.iter().min(),
+            Some(&kept.len()),
+            "nothing was fetched twice"
+        );
+        type Damage = fn(&mut Vec<u8>, &[u8]);
+        let damages: [(&str, Damage); 5] = [
+            ("one bit", |p, _| p[17] ^= 1),
+            ("too long", |p, d| *p = [d, b"surplus"].concat()),
+            ("of another blob", |p, _| p.fill(9)),
+            ("whole", |p, d| *p = d.to_vec()),
+            ("whole and wrong", |p, d| *p = vec![0; d.len()]),
+        ];
+        for (what, damage) in damages {
+            let left = stop();
+            let mut bytes = std::fs::read(&left).unwrap();
+            damage(&mut bytes, &data);
+            std::fs::write(&left, bytes).unwrap();
+            finish(what);
+            assert_eq!(server.count() == 0, what == "whole", "{what}");
+        }
+        // Another blob for the same target begins at its own beginning.
+        let left = stop();
+        let other = noise("other", 5000);
+        let bytes = other.clone();
+        let elsewhere = Server::start(move |r| serve(&bytes, r));
+        support::client::transport(&elsewhere, &options())
+            .blob_save(&sha256(&other), &target, None)
+            .unwrap();
+        assert_eq!(std::fs::read(&target).unwrap(), other);
+        std::fs::remove_file(&target).unwrap();
+        assert!(left.exists(), "that of the first is still there");
+        finish("after another blob");
+    }
+}
+
+/// Wrong bytes leave nothing, neither target nor part; a broken connection leaves the part.
+#[test]
+fn what_failed_saves_leave() {
+    let data = noise("leave", 300_000);
+    let digest = sha256(&data);
+    type Make = fn(&[u8], &Got) -> Answer;
+    let cases: [(&str, Make, ErrorKind, bool); 4] = [
+        (
+            "wrong",
+            |d, _| Answer::ok(vec![1; d.len()]),
+            ErrorKind::Digest,
+            false,
+        ),
+        ("absent", |_, _| Answer::new(404), ErrorKind::Status, false),
+        (
+            "cut at once",
+            |d, _| Answer::ok(d).cut_after(0),
+            ErrorKind::Network,
+            false,
+        ),
+        (
+            "cut later",
+            |d, r| match range(r) {
+                None => Answer::ok(d).cut_after(100_000),
+                Some(_) => serve(d, r).cut_after(0),
+            },
+            ErrorKind::Network,
+            true,
+        ),
+    ];
+    for (what, make, kind, stays) in cases {
+        let own = data.clone();
+        let server = Server::start(move |r| make(&own, r));
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("blob");
+        std::fs::write(&target, "old").unwrap();
+        let error = transport(&server, &with(&[("retries", 1)]))
+            .blob_save(&digest, &target, None)
+            .unwrap_err();
+        assert_eq!(error.kind(), kind, "{what}: {error}");
+        assert_eq!(std::fs::read(&target).unwrap(), b"old", "{what}");
+        std::fs::remove_file(&target).unwrap();
+        assert_eq!(names(folder.path()).len(), usize::from(stays), "{what}");
+    }
+}
+
+/// Where a blob is saved to: links are replaced, folders and missing places are errors.
+#[test]
+fn targets_of_saves() {
+    let data = noise("targets", 5000);
+    let digest = sha256(&data);
+    let own = data.clone();
+    let server = Server::start(move |r| serve(&own, r));
+    let transport = transport(&server, &options());
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    std::fs::write(place("mine"), "mine").unwrap();
+    symlink(place("mine"), place("link")).unwrap();
+    symlink(place("nowhere"), place("dangling")).unwrap();
+    for name in ["link", "dangling", "mine2"] {
+        transport.blob_save(&digest, &place(name), None).unwrap();
+        assert!(
+            !std::fs::symlink_metadata(place(name)).unwrap().is_symlink(),
+            "{name}"
+        );
+        assert_eq!(std::fs::read(place(name)).unwrap(), data, "{name}");
+    }
+    assert_eq!(
+        std::fs::read(place("mine")).unwrap(),
+        b"mine",
+        "a link is not followed"
+    );
+    assert!(!place("nowhere").exists());
+    std::fs::create_dir(place("folder")).unwrap();
+    for name in ["folder", "no/such/folder"] {
+        let error = transport
+            .blob_save(&digest, &place(name), None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{name}: {error}");
+        assert!(error.os_code().is_some(), "{name}");
+    }
+    // Somebody put a link where the part goes: it is not written through.
+    let error_free = place("again");
+    let op = Op::new();
+    op.set_progress(Some(Arc::new(|_, _| false)));
+    transport
+        .blob_save(&digest, &error_free, Some(&op))
+        .unwrap_err();
+    let part = names(folder.path())
+        .into_iter()
+        .find(|n| n.contains("again"))
+        .unwrap();
+    std::fs::remove_file(place(&part)).unwrap();
+    symlink(place("mine"), place(&part)).unwrap();
+    let error = transport.blob_save(&digest, &error_free, None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(std::fs::read(place("mine")).unwrap(), b"mine");
+}
+
+/// Many saves of one blob to one target at once all succeed, and the file is right.
+#[test]
+fn concurrent_saves() {
+    let data = noise("concurrent", 400_000);
+    let digest = sha256(&data);
+    let gate = Gate::new();
+    let (own, held) = (data.clone(), gate.clone());
+    let server = Server::start(move |r| serve(&own, r).stall_after(100_000, &held));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("blob");
+    let transport = transport(&server, &options());
+    std::thread::scope(|scope| {
+        let saves: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| transport.blob_save(&digest, &target, None)))
+            .collect();
+        assert!(gate.wait_reached(4), "they run side by side");
+        assert!(!target.exists());
+        gate.open();
+        for save in saves {
+            save.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(std::fs::read(&target).unwrap(), data);
+    assert_eq!(names(folder.path()), ["blob"]);
+}
+
+/// Option `parallel`: several connections, the same bytes, and errors that end it all.
+#[test]
+fn parallel_saves() {
+    let data = Arc::new(noise("parallel", 20_000_000));
+    let digest = sha256(&data);
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("blob");
+    let own = Arc::clone(&data);
+    let server = Server::start(move |r| serve(&own, r));
+    let save = |server: &Server, numbers: &[(&str, i64)]| {
+        let all = [&[("parallel", 4), ("retries", 1)], numbers].concat();
+        transport(server, &with(&all)).blob_save(&digest, &target, None)
+    };
+    save(&server, &[]).unwrap();
+    assert!(std::fs::read(&target).unwrap() == data[..]);
+    assert!(server.connections() > 1, "{}", server.connections());
+    let mut spans: Vec<_> = server.requests().iter().filter_map(range).collect();
+    spans.sort_unstable();
+    let ends: Vec<_> = spans.iter().map(|(_, l)| l.unwrap() + 1).collect();
+    let starts: Vec<_> = spans.iter().map(|(f, _)| *f).collect();
+    assert_eq!(
+        starts[1..],
+        ends[..ends.len() - 1],
+        "each byte was asked for once"
+    );
+    std::fs::remove_file(&target).unwrap();
+    // A server without ranges sends it all at once.
+    let own = Arc::clone(&data);
+    let whole = Server::start(move |_| Answer::ok(&own[..]));
+    save(&whole, &[]).unwrap();
+    assert!(std::fs::read(&target).unwrap() == data[..]);
+    std::fs::remove_file(&target).unwrap();
+    // One of the ranges is wrong.
+    let own = Arc::clone(&data);
+    let wrong = Server::start(move |r| match range(r) {
+        Some((first, last)) if first > 10_000_000 => {
+            let last = last.unwrap();
+            part(&own, first, Some(last)).body(vec![0; last + 1 - first])
+        }
+        _ => serve(&own, r),
+    });
+    assert_eq!(save(&wrong, &[]).unwrap_err().kind(), ErrorKind::Digest);
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+    let own = Arc::clone(&data);
+    let denied = Server::start(move |r| match range(r) {
+        Some((first, _)) if first > 10_000_000 => Answer::new(403),
+        _ => serve(&own, r),
+    });
+    let error = save(&denied, &[]).unwrap_err();
+    assert_eq!(error.http_status(), Some(403), "{error}");
+    assert!(!target.exists());
+}
+
+/// The whole way with a registry that wants a token, and one that is closed in between.
+#[test]
+fn a_registry() {
+    let registry = Registry::basic("user", "pass");
+    let data = noise("layer", 100_000);
+    let digest = registry.put_blob("a/b", data.clone());
+    let server = registry.start(None);
+    let transport = signed_in(&server, &[]);
+    assert_eq!(
+        transport.blob_get(&digest, None).unwrap().body().unwrap(),
+        data
+    );
+    assert_eq!(transport.blob_stat(&digest, None).unwrap(), Some(100_000));
+    assert_eq!(transport.blob_stat(&sha256(b"no"), None).unwrap(), None);
+    transport.close();
+    let blob = transport.blob_open(&digest, None).unwrap();
+    let mut buf = [0; 9];
+    assert_eq!(blob.pread(&mut buf, 50_000, None).unwrap(), 9);
+    assert_eq!(buf, data[50_000..50_009]);
+    registry.corrupt_blob(&digest, vec![0; 100_000]);
+    let error = transport
+        .blob_get(&digest, None)
+        .unwrap()
+        .take_body()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Digest);
+    assert!(error.message().contains(&digest), "{error}");
+    // A response that failed stays failed.
+    let mut response = transport.blob_get(&digest, None).unwrap();
+    let mut sink = vec![0; 8192];
+    let error = loop {
+        match response.read(&mut sink) {
+            Ok(0) => panic!("the end was told"),
+            Ok(_) => {}
+            Err(e) => break e,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Digest);
+    assert_eq!(
+        response.read(&mut sink).unwrap_err().kind(),
+        ErrorKind::Digest
+    );
+    assert_eq!(get(&transport, "/v2/").unwrap().len(), 2);
+}
