@@ -1,5 +1,44 @@
-//! HTTP transport for OCI and Docker registries.
+//! HTTP transport for OCI and Docker registries: challenge, token, redirect, resume, digest and retry, for C through
+//! `include/registry_transport.h` and for Rust through this crate.
+//!
+//! ```no_run
+//! use registry_transport::transport::{Actions, Transport};
+//!
+//! # fn main() -> registry_transport::error::Result<()> {
+//! let transport = Transport::new("ghcr.io/oras-project/oras", Actions::pull(), None, None)?;
+//! let mut manifest = transport.manifest_get("v1.2.0", None)?;
+//! println!("{} bytes, {:?}", manifest.body()?.len(), manifest.digest());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! How it is built, from the bottom up; nothing looks up:
+//!
+//! ```text
+//! name digest media_type url scope        what is written, parsed once
+//! challenge link range retry_after        header fields, by their grammar
+//! diagnostics error secret log options op
+//! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
+//! policy retry flight                     decisions: where to, again when, who flies
+//! creds token auth                        credentials, tokens, what to do about a 401
+//! send                                    the one loop: sign, send, follow, repeat
+//! transport                               where it meets
+//! request response pages manifest         what the program sees
+//! blob download parallel save verify      content in
+//! upload source referrers copy            content out and across
+//! ffi                                     the C boundary, the only place with `unsafe`
+//! ```
+
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
 
 pub mod copy;
 pub mod creds;

@@ -176,15 +176,18 @@ pub(crate) fn enter(
     {
         return Ok(());
     }
-    let mut descriptor = json!({ "mediaType": media_type, "digest": own, "size": manifest.len() });
+    let mut descriptor = serde_json::Map::new();
+    descriptor.insert("mediaType".to_owned(), media_type.into());
+    descriptor.insert("digest".to_owned(), own.into());
+    descriptor.insert("size".to_owned(), manifest.len().into());
     let config_type = manifest_json.get("config").and_then(|c| c.get("mediaType"));
     if let Some(kind) = manifest_json.get("artifactType").or(config_type) {
-        descriptor["artifactType"] = kind.clone();
+        descriptor.insert("artifactType".to_owned(), kind.clone());
     }
     if let Some(annotations) = manifest_json.get("annotations") {
-        descriptor["annotations"] = annotations.clone();
+        descriptor.insert("annotations".to_owned(), annotations.clone());
     }
-    all.push(descriptor);
+    all.push(Value::Object(descriptor));
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all })
         .to_string();
     transport
