@@ -16,11 +16,13 @@
  *  - NULL. Passing NULL where it is not allowed is RT_E_ARG, or 0, -1 or NULL from
  *    functions without a status. So is a handle of the wrong type.
  *  - Threads. A const handle may be used by many threads at once, one that is not const
- *    by one thread at a time; any thread will do. A handle must not be freed while a
- *    call using it may still begin.
+ *    by one thread at a time; any thread will do. A handle that another call is changing
+ *    is RT_E_STATE, or 0, -1 or NULL from functions without a status. A handle must not
+ *    be freed while a call using it may still begin; one that runs keeps it until it
+ *    returns.
  *  - Callbacks run on the thread that made the call, never on a thread of the library.
- *    They may call any function here but must return normally: no longjmp, no
- *    exception. Every transfer can also be done without callbacks.
+ *    They may call any function here, rt_free included, but must return normally: no
+ *    longjmp, no exception. Every transfer can also be done without callbacks.
  *  - Time. Nothing waits for ever: connecting, the head of an answer and a stalled body
  *    have limits of their own (options), and an rt_op limits or cancels a whole call.
  *  - Memory. Running out of it ends the process; sizes the peer controls are limited first.
@@ -190,7 +192,7 @@ extern "C" {
 #define RT_E_STATE 15
 
 /**
- * A bug in this library was caught at the boundary; the handle involved is unusable.
+ * A bug in this library was caught at the boundary; the handles involved are unusable.
  */
 #define RT_E_INTERNAL 98
 
@@ -355,8 +357,8 @@ typedef int32_t (*rt_write_fn)(void *user, const void *data, size_t len);
 
 /**
  * Gives back any handle of any type. NULL does nothing. Every handle is given back exactly once, in any
- * order: handles keep what they need of each other alive. Does not wait for the network. Any thread, but no
- * call using the handle may be running or still begin.
+ * order: handles keep what they need of each other alive. Does not wait for the network. Any thread, also in a
+ * callback: a call that is running keeps what it uses until it returns, but none may still begin.
  */
 RT_API
 void rt_free(void *handle);
@@ -985,7 +987,7 @@ rt_status rt_upload_resume(const rt_transport *t,
                            rt_error **err);
 
 /**
- * Bytes the registry has; -1 if u is no upload.
+ * Bytes the registry has; -1 if u is no upload or in use by another call.
  */
 RT_API int64_t rt_upload_offset(const rt_upload *u);
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -196,10 +196,6 @@ fn the_header_compiles_everywhere() {
                 .args(common)
                 .args(["-x", language, &include])
                 .arg(&source);
-            // C89 has neither long long nor <stdint.h>; the header needs the latter.
-            if *standard == "c89" || *standard == "c++98" {
-                cc.arg("-Wno-long-long");
-            }
             must(&mut cc);
         }
     }
@@ -296,13 +292,13 @@ fn exported_symbols() {
     let path = Path::new(ROOT).join("tests/abi/symbols.txt");
     if std::env::var_os("RT_BLESS").is_some() {
         let old = std::fs::read_to_string(&path).unwrap_or_default();
-        let since = |name: &str| {
-            old.lines()
-                .find_map(|l| l.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned))
-        };
-        let mut list = String::new();
+        let mut promised: BTreeMap<&str, &str> =
+            old.lines().filter_map(|l| l.split_once(' ')).collect();
         for name in &declared {
-            let version = since(name).unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
+            promised.entry(name).or_insert(env!("CARGO_PKG_VERSION"));
+        }
+        let mut list = String::new();
+        for (name, version) in promised {
             writeln!(list, "{name} {version}").unwrap();
         }
         std::fs::write(&path, list).unwrap();
@@ -362,6 +358,168 @@ fn static_linking() {
 }
 
 // ---------------------------------------------------------------- C programs
+
+/// A valid value for each parameter of a function, in the program that [`each_argument_in_turn`] writes.
+fn valid(parameter: &str, name: &str) -> &'static str {
+    match name {
+        "digest" | "tag_or_digest" | "reference" | "dst_reference" => "digest",
+        "t" | "src" | "dst" => "t",
+        "err" => "&err",
+        _ if parameter.contains("**") => "(void *)&out[0]",
+        "len" | "size" | "got" | "done" | "total" if parameter.contains('*') => "(void *)&out[1]",
+        "fail" => "NULL",
+        "f" | "user" | "drop" | "read" | "rewind" => "NULL",
+        "buf" => "buf",
+        "handle" => "NULL",
+        _ if parameter.contains("rt_req ") => "r",
+        _ if parameter.contains("rt_op ") => "op",
+        _ if parameter.contains("rt_options ") => "o",
+        _ if parameter.contains("rt_creds ") => "creds",
+        _ if parameter.contains("rt_source ") => "source",
+        _ if parameter.contains("rt_ref ") => "ref",
+        _ if parameter.contains("rt_error ") => "failure",
+        _ if parameter.contains("rt_response ") => "answer",
+        _ if parameter.contains("rt_pages ") => "pages",
+        _ if parameter.contains("rt_list ") => "list",
+        _ if parameter.contains("char *") => "\"x\"",
+        _ if parameter.contains("void *") => "buf",
+        "actions" => "RT_PULL",
+        "http_status" => "200",
+        _ => "1",
+    }
+}
+
+/// ABI 19, 20, 24: each handle of another type, each pointer that must not be NULL, one at a time with the
+/// others valid. Refused before anything is sent; outs are written.
+#[test]
+fn each_argument_in_turn() {
+    // Where NULL has a meaning; the rest of the pointers are required.
+    let nullable = [
+        "op",
+        "creds",
+        "options",
+        "mount_from",
+        "err",
+        "method",
+        "artifact_type",
+        "user",
+        "drop",
+        "rewind",
+        "value",
+        "done",
+        "total",
+        "handle",
+    ];
+    let nullable_of = [
+        ("rt_creds_docker", "path"),
+        ("rt_creds_podman", "path"),
+        ("rt_options_set_log", "f"),
+        ("rt_op_set_progress", "f"),
+        ("rt_manifest_put", "out"),
+        ("rt_blob_put", "digest"),
+        ("rt_blob_put", "out"),
+        ("rt_upload_finish", "digest"),
+        ("rt_upload_finish", "out"),
+    ];
+    let mut c = String::from(
+        r#"#include <registry_transport.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#define CHECK(what) do { if (!(what)) { fprintf(stderr, "line %d: %s\n", __LINE__, #what); exit(1); } } while (0)
+#define REFUSED(call) do { \
+    rt_status got; err = (rt_error *)0x51; out[0] = out[1] = (void *)0x51; got = call; \
+    if (got != RT_E_ARG) { fprintf(stderr, "%s is %s\n", #call, rt_status_name(got)); exit(1); } \
+    if (strstr(#call, "&err")) { CHECK(err != NULL && err != (rt_error *)0x51); \
+        CHECK(rt_error_code(err) == RT_E_ARG && strlen(rt_error_message(err)) > 0); rt_free(err); } \
+    if (strstr(#call, "&out[0]")) CHECK(out[0] == NULL); \
+    if (strstr(#call, "&out[1]")) CHECK(out[1] == NULL); } while (0)
+int main(int argc, char **argv)
+{
+    void *op = rt_op_new(), *o = rt_options_new(), *creds = rt_creds_bearer("x"), *source = rt_source_bytes("x", 1);
+    void *r = rt_req_new("GET", "/v2/hello"), *ref, *failure, *t, *answer, *pages, *list, *out[2];
+    rt_error *err;
+    char name[128], buf[8];
+    const char *digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    CHECK(argc == 2);
+    sprintf(name, "%s/a/b", argv[1]);
+    CHECK(rt_ref_parse("ubuntu", (rt_ref **)&ref, NULL) == RT_OK);
+    CHECK(rt_ref_parse("a b", (rt_ref **)out, (rt_error **)&failure) == RT_E_SYNTAX);
+    CHECK(rt_transport_new(name, RT_PULL, NULL, NULL, (rt_transport **)&t, NULL) == RT_OK);
+    CHECK(rt_request(t, r, NULL, (rt_response **)&answer, NULL) == RT_OK);
+    pages = rt_pages_new(t, r);
+    list = rt_list_tags(t);
+"#,
+    );
+    let mut tried = 0;
+    for f in functions() {
+        let named: Vec<(&str, &str)> = f
+            .parameters
+            .iter()
+            .map(|p| (p.as_str(), p.rsplit([' ', '*']).next().unwrap_or_default()))
+            .collect();
+        // Blobs and uploads take a registry to make; their other arguments are those of functions tried here.
+        if named
+            .iter()
+            .any(|(p, _)| p.contains("rt_blob *") || p.contains("rt_upload *") && !p.contains("**"))
+        {
+            continue;
+        }
+        for (i, (parameter, name)) in named.iter().enumerate() {
+            if !parameter.contains('*') && !parameter.contains("_fn ") {
+                continue;
+            }
+            let is_handle = parameter.contains("rt_")
+                && !parameter.contains("**")
+                && *name != "err"
+                && !parameter.contains("_fn ");
+            let may_be_null = nullable.contains(name) && !(is_handle && i == 0)
+                || nullable_of.contains(&(f.name.as_str(), name));
+            let mut bad = Vec::new();
+            if !may_be_null {
+                bad.push("NULL");
+            }
+            if is_handle && *name != "handle" {
+                bad.push(if parameter.contains("rt_op ") {
+                    "ref"
+                } else {
+                    "op"
+                });
+            }
+            for bad in bad {
+                let arguments: Vec<&str> = named
+                    .iter()
+                    .enumerate()
+                    .map(|(j, (p, n))| if i == j { bad } else { valid(p, n) })
+                    .collect();
+                let call = format!("{}({})", f.name, arguments.join(", "));
+                tried += 1;
+                match f.result.as_str() {
+                    "rt_status" if f.name != "rt_error_code" => {
+                        writeln!(c, "    REFUSED({call});").unwrap();
+                    }
+                    r if r.contains('*') => writeln!(c, "    CHECK({call} == NULL);").unwrap(),
+                    "void" => writeln!(c, "    {call};").unwrap(),
+                    _ if f.name == "rt_error_code" => {
+                        writeln!(c, "    CHECK({call} == RT_E_ARG);").unwrap();
+                    }
+                    _ => writeln!(c, "    CHECK({call} <= 0);").unwrap(),
+                }
+            }
+        }
+    }
+    assert!(tried > 100, "only {tried} calls");
+    for handle in [
+        "op", "o", "creds", "source", "r", "ref", "failure", "t", "answer", "pages", "list",
+    ] {
+        writeln!(c, "    rt_free({handle});").unwrap();
+    }
+    c.push_str("    puts(\"ok\");\n    return 0;\n}\n");
+    let source = library().join("turns.c");
+    std::fs::write(&source, c).unwrap();
+    play(&compile(&source, "turns"), &[&registry().authority()], true);
+}
 
 /// ABI 19, 20, 24: every function with nothing, and with handles of the wrong type; outs are always written.
 #[test]
@@ -487,6 +645,24 @@ fn handles_are_freed_in_every_order() {
     let server = registry();
     play(
         &compile(&Path::new(ROOT).join("tests/abi/lifetime.c"), "lifetime"),
+        &[&server.authority()],
+        true,
+    );
+}
+
+/// ABI 29, 33: callbacks that call back, and that give back what their call uses.
+#[test]
+fn callbacks_that_call_back() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/v2/hello" => Answer::new(200).body("hello there"),
+        "/v2/echo" => Answer::new(200).body("thanks"),
+        "/v2/a/b/tags/list" => Answer::new(200)
+            .header("Content-Type", "application/json")
+            .body(r#"{"name":"a/b","tags":["one","two"]}"#),
+        _ => Answer::new(404),
+    });
+    play(
+        &compile(&Path::new(ROOT).join("tests/abi/callbacks.c"), "callbacks"),
         &[&server.authority()],
         true,
     );

@@ -76,3 +76,55 @@ fn only_plain_types() {
         }
     }
 }
+
+/// ABI 2: neither the place nor the language of the machine shows in the header.
+#[test]
+fn the_same_header_everywhere() {
+    const INSIDE: &str = "RT_TEST_HEADER";
+    if let Some(file) = std::env::var_os(INSIDE) {
+        std::fs::write(file, generated()).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (i, locale) in ["C", "tr_TR.UTF-8"].into_iter().enumerate() {
+        let file = folder.path().join(i.to_string());
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_same_header_everywhere"])
+            .current_dir(if i == 0 {
+                Path::new("/")
+            } else {
+                folder.path()
+            })
+            .env(INSIDE, &file)
+            .env("LC_ALL", locale)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(std::fs::read_to_string(file).unwrap(), committed());
+    }
+}
+
+/// ABI 7: each function of the header is in `tests/abi/symbols.txt`, sorted, with the version it came in, and
+/// none of that list is missing.
+#[test]
+fn no_function_was_removed() {
+    let list = std::fs::read_to_string(Path::new(ROOT).join("tests/abi/symbols.txt")).unwrap();
+    let promised: Vec<&str> = list
+        .lines()
+        .map(|line| {
+            let (name, version) = line.split_once(' ').expect("a name and a version");
+            let parts = version.split('.').filter(|p| p.parse::<u32>().is_ok());
+            assert_eq!(parts.count(), 3, "{line}");
+            name
+        })
+        .collect();
+    assert!(promised.is_sorted(), "symbols.txt is not sorted");
+    let header = committed();
+    let mut declared: Vec<&str> = header
+        .split("RT_API")
+        .filter_map(|part| part.split_once('(')?.0.rsplit([' ', '*']).next())
+        .filter(|name| name.starts_with("rt_"))
+        .collect();
+    declared.sort_unstable();
+    assert_eq!(declared, promised);
+}

@@ -12,6 +12,7 @@ use super::text::text;
 use super::transport::rt_transport;
 use crate::blob::Blob;
 use crate::error::Error;
+use crate::op::Op;
 use crate::transport::Transport;
 
 /// A blob open for reading at any offset. Any number of threads at once.
@@ -39,9 +40,10 @@ pub unsafe extern "C" fn rt_blob_stat(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(size, 0);
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(size, "size")?;
-            let found = lend::<Transport>(t)?.blob_stat(text(digest, "digest")?, lend_opt(op)?)?;
+            let found = lend::<Transport>(t)?
+                .blob_stat(text(digest, "digest")?, lend_opt::<Op>(op)?.as_deref())?;
             write(
                 size,
                 found.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX)),
@@ -64,12 +66,13 @@ pub unsafe extern "C" fn rt_blob_get(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
             write(
                 out,
                 give_response(
-                    lend::<Transport>(t)?.blob_get(text(digest, "digest")?, lend_opt(op)?)?,
+                    lend::<Transport>(t)?
+                        .blob_get(text(digest, "digest")?, lend_opt::<Op>(op)?.as_deref())?,
                 ),
             );
             Ok(())
@@ -89,9 +92,13 @@ pub unsafe extern "C" fn rt_blob_save(
 ) -> rt_status {
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
-        call(err, &[t.cast()], || {
+        call(err, || {
             let path = Path::new(text(path, "path")?);
-            lend::<Transport>(t)?.blob_save(text(digest, "digest")?, path, lend_opt(op)?)
+            lend::<Transport>(t)?.blob_save(
+                text(digest, "digest")?,
+                path,
+                lend_opt::<Op>(op)?.as_deref(),
+            )
         })
     }
 }
@@ -109,11 +116,14 @@ pub unsafe extern "C" fn rt_blob_open(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
             write(
                 out,
-                give(lend::<Transport>(t)?.blob_open(text(digest, "digest")?, lend_opt(op)?)?),
+                give(
+                    lend::<Transport>(t)?
+                        .blob_open(text(digest, "digest")?, lend_opt::<Op>(op)?.as_deref())?,
+                ),
             );
             Ok(())
         })
@@ -144,13 +154,17 @@ pub unsafe extern "C" fn rt_blob_pread(
     // SAFETY: the header's rules for handles, buffers and outs.
     unsafe {
         write(got, 0);
-        call(err, &[b.cast()], || {
+        call(err, || {
             required(got, "got")?;
             let offset =
                 u64::try_from(offset).map_err(|_| Error::argument("offset is negative"))?;
             write(
                 got,
-                lend::<Blob>(b)?.pread(buffer(buf, len, "buf")?, offset, lend_opt(op)?)?,
+                lend::<Blob>(b)?.pread(
+                    buffer(buf, len, "buf")?,
+                    offset,
+                    lend_opt::<Op>(op)?.as_deref(),
+                )?,
             );
             Ok(())
         })

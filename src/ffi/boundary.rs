@@ -1,12 +1,11 @@
 //! What stands between the core and C: panics end here, and outs are always written.
 
 use std::cell::Cell;
-use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use super::error::{rt_error, rt_status};
-use super::handle::{give, poison};
+use super::handle::give;
 use crate::error::{Error, Result};
 
 thread_local! {
@@ -40,7 +39,7 @@ fn guard<T>(body: impl FnOnce() -> T) -> Result<T> {
     result.map_err(|payload| {
         // The payload's own drop may panic; it is small, and this happens once in a bug.
         std::mem::forget(payload);
-        Error::internal("a bug of the library was caught; the handle involved is unusable")
+        Error::internal("a bug of the library was caught; the handles involved are unusable")
     })
 }
 
@@ -62,24 +61,12 @@ pub(super) fn status(body: impl FnOnce() -> Result<()>) -> rt_status {
     }
 }
 
-/// For functions with a status and an error argument: writes the error or NULL. A panic makes `involved`
-/// unusable.
+/// For functions with a status and an error argument: writes the error or NULL.
 ///
 /// # Safety
-/// `err` is NULL or writable; `involved` are NULL or live handles.
-pub(super) unsafe fn call(
-    err: *mut *mut rt_error,
-    involved: &[*const c_void],
-    body: impl FnOnce() -> Result<()>,
-) -> rt_status {
-    let result = guard(body).unwrap_or_else(|bug| {
-        for handle in involved {
-            // SAFETY: as above.
-            unsafe { poison(*handle) };
-        }
-        Err(bug)
-    });
-    let (status, error) = match result {
+/// `err` is NULL or writable.
+pub(super) unsafe fn call(err: *mut *mut rt_error, body: impl FnOnce() -> Result<()>) -> rt_status {
+    let (status, error) = match guard(body).and_then(|r| r) {
         Ok(()) => (0, std::ptr::null_mut()),
         Err(e) => (
             e.kind() as rt_status,
@@ -117,41 +104,95 @@ pub(super) fn required<T>(out: *mut T, name: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::handle::{lend, lend_mut, lend_opt, rt_free};
     use super::*;
     use crate::error::ErrorKind;
+    use crate::op::Op;
+    use crate::request::Request;
 
-    /// ABI 31: the handle that was in use when a bug was caught is unusable, others are not.
+    /// ABI 31: the handles that were in use when a bug was caught are unusable, whatever the function returns;
+    /// others are not.
     #[test]
-    fn a_bug_spoils_only_its_handle() {
-        let (spoiled, other) = (give(crate::op::Op::new()), give(crate::op::Op::new()));
+    fn a_bug_spoils_only_the_handles_in_use() {
+        let (spoiled, other) = (give(Op::new()), give(Op::new()));
+        let (changed, read) = (
+            give(Request::new(None, "./a")),
+            give(Request::new(None, "./b")),
+        );
         let mut err = std::ptr::null_mut();
         // SAFETY: the handles were just made and are given back once.
         unsafe {
-            assert_eq!(
-                call(&mut err, &[spoiled.cast_const().cast()], || panic!("boom")),
-                98
-            );
-            super::super::handle::rt_free(err.cast());
-            let state = super::super::handle::lend::<crate::op::Op>(spoiled)
-                .err()
-                .unwrap();
-            assert_eq!(state.kind(), ErrorKind::State);
-            assert!(super::super::handle::lend::<crate::op::Op>(other).is_ok());
-            super::super::handle::rt_free(spoiled.cast());
-            super::super::handle::rt_free(other.cast());
+            let status_of_call = call(&mut err, || {
+                let _in_use = (lend::<Op>(spoiled)?, lend_opt::<Request>(read)?);
+                panic!("boom")
+            });
+            assert_eq!(status_of_call, 98);
+            rt_free(err.cast());
+            let plain = status(|| {
+                let _in_use = lend_mut::<Request>(changed)?;
+                panic!("boom")
+            });
+            assert_eq!(plain, 98);
+            let state = Some(ErrorKind::State);
+            assert_eq!(lend::<Op>(spoiled).err().map(|e| e.kind()), state);
+            assert_eq!(lend::<Request>(read).err().map(|e| e.kind()), state);
+            assert_eq!(lend_mut::<Request>(changed).err().map(|e| e.kind()), state);
+            assert!(lend::<Op>(other).is_ok());
+            rt_free(spoiled.cast());
+            rt_free(other.cast());
+            rt_free(changed.cast());
+            rt_free(read.cast());
+        }
+    }
+
+    /// A failure is no bug: the handle stays usable.
+    #[test]
+    fn a_failure_spoils_nothing() {
+        let op = give(Op::new());
+        // SAFETY: a live handle.
+        unsafe {
+            let failed = call(std::ptr::null_mut(), || {
+                let _in_use = lend::<Op>(op)?;
+                Err(Error::network("gone"))
+            });
+            assert_eq!(failed, ErrorKind::Network as i32);
+            assert!(lend::<Op>(op).is_ok());
+            rt_free(op.cast());
         }
     }
 
     #[test]
     fn panics_end_here() {
         assert_eq!(quietly(-1, || panic!("boom")), -1);
+        assert_eq!(or(-1, || panic!("boom")), -1);
         assert_eq!(status(|| panic!("boom")), ErrorKind::Internal as i32);
         let mut err = std::ptr::null_mut();
         // SAFETY: the error argument is a local, no handles are involved.
-        let got = unsafe { call(&mut err, &[], || panic!("boom")) };
+        let got = unsafe { call(&mut err, || panic!("boom")) };
         assert_eq!(got, 98);
         assert!(!err.is_null());
         // SAFETY: the error was just made.
-        unsafe { super::super::handle::rt_free(err.cast()) };
+        unsafe { rt_free(err.cast()) };
+    }
+
+    /// ABI 31: panics caught here print nothing, others do. The test runs itself, to see its output.
+    #[test]
+    fn caught_panics_are_silent() {
+        const INSIDE: &str = "RT_TEST_PRINTS";
+        if std::env::var_os(INSIDE).is_some() {
+            assert_eq!(status(|| panic!("caught at the boundary")), 98);
+            let _ = std::panic::catch_unwind(|| panic!("a panic of the program"));
+            return;
+        }
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("ffi::boundary::tests::caught_panics_are_silent")
+            .env(INSIDE, "1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{printed}");
+        assert!(printed.contains("a panic of the program"), "{printed}");
+        assert!(!printed.contains("caught at the boundary"), "{printed}");
     }
 }

@@ -9,6 +9,7 @@ use super::op::rt_op;
 use super::text::text;
 use super::transport::rt_transport;
 use crate::copy;
+use crate::op::Op;
 use crate::transport::Transport;
 
 /// Copies what reference (a tag or digest) names at src, an image or an index with all its images, to dst under
@@ -26,17 +27,17 @@ pub unsafe extern "C" fn rt_copy(
 ) -> rt_status {
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
-        call(err, &[src.cast(), dst.cast()], || {
+        call(err, || {
             let (reference, target) = (
                 text(reference, "reference")?,
                 text(dst_reference, "dst_reference")?,
             );
             copy::copy(
-                lend::<Transport>(src)?,
+                &*lend::<Transport>(src)?,
                 reference,
-                lend::<Transport>(dst)?,
+                &*lend::<Transport>(dst)?,
                 target,
-                lend_opt(op)?,
+                lend_opt::<Op>(op)?.as_deref(),
             )
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::boundary::or;
 use super::callback::{User, rt_drop_fn};
-use super::handle::{Handle, give, tag, take};
+use super::handle::{Handle, give, lend, rt_free, tag};
 use super::text::{c_text, text, text_opt};
 use crate::creds::Creds;
 use crate::error::{Error, Result};
@@ -110,7 +110,11 @@ pub unsafe extern "C" fn rt_creds_callback(
                 Creds::anonymous()
             } else {
                 // SAFETY: what the callback returns is a handle of its own.
-                unsafe { take::<Creds>(answer) }?
+                unsafe {
+                    let creds = lend::<Creds>(answer).map(|c| c.clone());
+                    rt_free(answer.cast());
+                    creds?
+                }
             };
             if fail != 0 {
                 return Err(Error::auth("the credentials callback failed"));

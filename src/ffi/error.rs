@@ -41,7 +41,7 @@ pub const RT_E_IO: i32 = 13;
 pub const RT_E_PROTOCOL: i32 = 14;
 /// The handle is busy, already consumed, or was made before fork().
 pub const RT_E_STATE: i32 = 15;
-/// A bug in this library was caught at the boundary; the handle involved is unusable.
+/// A bug in this library was caught at the boundary; the handles involved are unusable.
 pub const RT_E_INTERNAL: i32 = 98;
 /// What a program takes a number for that it does not know. Never returned.
 pub const RT_E_OTHER: i32 = 99;

@@ -9,6 +9,7 @@ use super::op::rt_op;
 use super::response::{give_response, rt_response};
 use super::text::{bytes, text};
 use super::transport::rt_transport;
+use crate::op::Op;
 use crate::transport::Transport;
 
 /// Fetches a manifest by tag or digest, accepting OCI and Docker manifests and indexes, and checks its digest
@@ -26,12 +27,15 @@ pub unsafe extern "C" fn rt_manifest_get(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
             let reference = text(tag_or_digest, "tag_or_digest")?;
             write(
                 out,
-                give_response(lend::<Transport>(t)?.manifest_get(reference, lend_opt(op)?)?),
+                give_response(
+                    lend::<Transport>(t)?
+                        .manifest_get(reference, lend_opt::<Op>(op)?.as_deref())?,
+                ),
             );
             Ok(())
         })
@@ -56,14 +60,18 @@ pub unsafe extern "C" fn rt_manifest_put(
     // SAFETY: the header's rules for handles, text, buffers and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             let (reference, kind) = (
                 text(tag_or_digest, "tag_or_digest")?,
                 text(media_type, "media_type")?,
             );
             let body = bytes(data, len, "data")?;
-            let response =
-                lend::<Transport>(t)?.manifest_put(reference, kind, body, lend_opt(op)?)?;
+            let response = lend::<Transport>(t)?.manifest_put(
+                reference,
+                kind,
+                body,
+                lend_opt::<Op>(op)?.as_deref(),
+            )?;
             if !out.is_null() {
                 write(out, give_response(response));
             }
@@ -85,12 +93,15 @@ pub unsafe extern "C" fn rt_manifest_head(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
             let reference = text(tag_or_digest, "tag_or_digest")?;
             write(
                 out,
-                give_response(lend::<Transport>(t)?.manifest_head(reference, lend_opt(op)?)?),
+                give_response(
+                    lend::<Transport>(t)?
+                        .manifest_head(reference, lend_opt::<Op>(op)?.as_deref())?,
+                ),
             );
             Ok(())
         })
@@ -108,9 +119,11 @@ pub unsafe extern "C" fn rt_manifest_delete(
 ) -> rt_status {
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
-        call(err, &[t.cast()], || {
-            lend::<Transport>(t)?
-                .manifest_delete(text(tag_or_digest, "tag_or_digest")?, lend_opt(op)?)
+        call(err, || {
+            lend::<Transport>(t)?.manifest_delete(
+                text(tag_or_digest, "tag_or_digest")?,
+                lend_opt::<Op>(op)?.as_deref(),
+            )
         })
     }
 }

@@ -81,7 +81,7 @@ pub unsafe extern "C" fn rt_options_set_log(
     let user = User::new(user, drop);
     status(move || {
         // SAFETY: the header's rules for handles.
-        let options = unsafe { lend_mut::<Options>(o)? };
+        let mut options = unsafe { lend_mut::<Options>(o)? };
         let level = Level::from_number(level)
             .ok_or_else(|| Error::argument("level is none of RT_LOG_..."))?;
         let Some(f) = f else {

@@ -10,6 +10,7 @@ use super::request::rt_req;
 use super::response::{give_response, rt_response};
 use super::text::{c_text, pointer, text, text_opt};
 use super::transport::rt_transport;
+use crate::op::Op;
 use crate::pages::{Names, Pages};
 use crate::referrers::Referrers;
 use crate::request::Request;
@@ -62,7 +63,12 @@ unsafe impl Handle for CList {
 pub unsafe extern "C" fn rt_pages_new(t: *const rt_transport, r: *const rt_req) -> *mut rt_pages {
     or(std::ptr::null_mut(), || {
         // SAFETY: the header's rules for handles.
-        unsafe { Ok(give(Pages::new(lend::<Transport>(t)?, lend::<Request>(r)?))) }
+        unsafe {
+            Ok(give(Pages::new(
+                &*lend::<Transport>(t)?,
+                &*lend::<Request>(r)?,
+            )))
+        }
     })
 }
 
@@ -78,9 +84,9 @@ pub unsafe extern "C" fn rt_pages_next(
     // SAFETY: the header's rules for handles and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[p.cast_const().cast()], || {
+        call(err, || {
             required(out, "out")?;
-            let page = lend_mut::<Pages>(p)?.next_page(lend_opt(op)?)?;
+            let page = lend_mut::<Pages>(p)?.next_page(lend_opt::<Op>(op)?.as_deref())?;
             write(out, page.map_or(std::ptr::null_mut(), give_response));
             Ok(())
         })
@@ -92,7 +98,7 @@ pub unsafe extern "C" fn rt_pages_next(
 pub unsafe extern "C" fn rt_list_tags(t: *const rt_transport) -> *mut rt_list {
     or(std::ptr::null_mut(), || {
         // SAFETY: the header's rules for handles.
-        let names = Names::tags(unsafe { lend::<Transport>(t) }?);
+        let names = Names::tags(&*unsafe { lend::<Transport>(t) }?);
         Ok(give_list(Cursor::Names(names)))
     })
 }
@@ -102,7 +108,7 @@ pub unsafe extern "C" fn rt_list_tags(t: *const rt_transport) -> *mut rt_list {
 pub unsafe extern "C" fn rt_list_repositories(t: *const rt_transport) -> *mut rt_list {
     or(std::ptr::null_mut(), || {
         // SAFETY: the header's rules for handles.
-        let names = Names::repositories(unsafe { lend::<Transport>(t) }?);
+        let names = Names::repositories(&*unsafe { lend::<Transport>(t) }?);
         Ok(give_list(Cursor::Names(names)))
     })
 }
@@ -120,7 +126,7 @@ pub unsafe extern "C" fn rt_list_referrers(
         // SAFETY: the header's rules for handles and text.
         unsafe {
             let kind = text_opt(artifact_type, "artifact_type")?;
-            let referrers = Referrers::new(lend::<Transport>(t)?, text(digest, "digest")?, kind)?;
+            let referrers = Referrers::new(&*lend::<Transport>(t)?, text(digest, "digest")?, kind)?;
             Ok(give_list(Cursor::Referrers(referrers)))
         }
     })
@@ -138,12 +144,14 @@ pub unsafe extern "C" fn rt_list_next(
     // SAFETY: the header's rules for handles and outs.
     unsafe {
         write(name, std::ptr::null());
-        call(err, &[l.cast_const().cast()], || {
+        call(err, || {
             required(name, "name")?;
-            let l = lend_mut::<CList>(l)?;
+            let l = &mut *lend_mut::<CList>(l)?;
             let next = match &mut l.cursor {
-                Cursor::Names(names) => names.next_name(lend_opt(op)?)?,
-                Cursor::Referrers(referrers) => referrers.next_referrer(lend_opt(op)?)?,
+                Cursor::Names(names) => names.next_name(lend_opt::<Op>(op)?.as_deref())?,
+                Cursor::Referrers(referrers) => {
+                    referrers.next_referrer(lend_opt::<Op>(op)?.as_deref())?
+                }
             };
             l.current = next.as_deref().map(c_text);
             write(name, pointer(l.current.as_ref()));

@@ -40,7 +40,7 @@ pub unsafe extern "C" fn rt_ref_parse(
     // SAFETY: the header's rules for text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[], || {
+        call(err, || {
             required(out, "out")?;
             let r = Reference::parse(super::text::text(text, "text")?)?;
             write(

@@ -2,16 +2,17 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard};
 
 use super::boundary::{call, or, required, write};
 use super::error::{rt_error, rt_status};
-use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
+use super::handle::{Handle, give, lend, lend_opt, tag};
 use super::op::rt_op;
 use super::request::rt_req;
 use super::text::{c_text, pointer, text};
 use super::transport::rt_transport;
 use crate::error::{Error, Result};
+use crate::op::Op;
 use crate::request::Request;
 use crate::response::Response;
 use crate::transport::Transport;
@@ -22,14 +23,21 @@ pub struct rt_response {
     _private: [u8; 0],
 }
 
-/// A response with its texts as C wants them, made when they are asked for.
+/// A response: its head with texts as C wants them, and its body, which one call at a time reads.
 pub(super) struct CResponse {
+    status: u16,
+    headers: Vec<(CString, CString)>,
+    length: Option<u64>,
+    digest: Option<CString>,
+    url: CString,
+    is_anonymous: bool,
+    body: Mutex<Body>,
+}
+
+struct Body {
     response: Response,
-    headers: OnceLock<Vec<(CString, CString)>>,
-    digest: OnceLock<Option<CString>>,
-    url: OnceLock<CString>,
-    /// The rest of the body with a NUL behind it.
-    body: Option<Vec<u8>>,
+    /// The rest of the bytes with a NUL behind them, once they were lent.
+    lent: Option<Vec<u8>>,
 }
 
 // SAFETY: no other type has this tag.
@@ -42,22 +50,51 @@ unsafe impl Handle for CResponse {
 /// Hands a response over to C.
 pub(super) fn give_response(response: Response) -> *mut rt_response {
     give(CResponse {
-        response,
-        headers: OnceLock::new(),
-        digest: OnceLock::new(),
-        url: OnceLock::new(),
-        body: None,
+        status: response.status(),
+        headers: response
+            .headers()
+            .map(|(name, value)| (c_text(name), c_text(&String::from_utf8_lossy(value))))
+            .collect(),
+        length: response.length(),
+        digest: response.digest().map(|d| c_text(d.as_str())),
+        url: c_text(&response.url()),
+        is_anonymous: response.is_anonymous(),
+        body: Mutex::new(Body {
+            response,
+            lent: None,
+        }),
     })
 }
 
 impl CResponse {
-    fn headers(&self) -> &[(CString, CString)] {
-        self.headers.get_or_init(|| {
-            self.response
-                .headers()
-                .map(|(name, value)| (c_text(name), c_text(&String::from_utf8_lossy(value))))
-                .collect()
-        })
+    /// The body, for one call at a time: a callback of a call that reads it cannot read it too.
+    fn body(&self) -> Result<MutexGuard<'_, Body>> {
+        self.body
+            .try_lock()
+            .map_err(|_| Error::state("the body is in use by another call"))
+    }
+
+    /// The body, unless it was lent as a whole.
+    fn unread(&self) -> Result<MutexGuard<'_, Body>> {
+        let body = self.body()?;
+        if body.lent.is_some() {
+            return Err(Error::state(
+                "the body was already read by rt_response_body",
+            ));
+        }
+        Ok(body)
+    }
+}
+
+impl Body {
+    /// The rest of the body, and a NUL.
+    fn lend(&mut self) -> Result<&[u8]> {
+        if self.lent.is_none() {
+            let mut bytes = self.response.take_body()?;
+            bytes.push(0);
+            self.lent = Some(bytes);
+        }
+        Ok(self.lent.as_deref().unwrap_or_default())
     }
 }
 
@@ -81,9 +118,10 @@ pub unsafe extern "C" fn rt_request(
     // SAFETY: the header's rules for handles and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
-            let response = lend::<Transport>(t)?.request(lend::<Request>(r)?, lend_opt(op)?)?;
+            let response = lend::<Transport>(t)?
+                .request(&*lend::<Request>(r)?, lend_opt::<Op>(op)?.as_deref())?;
             write(out, give_response(response));
             Ok(())
         })
@@ -95,9 +133,7 @@ pub unsafe extern "C" fn rt_request(
 pub unsafe extern "C" fn rt_response_status(r: *const rt_response) -> i32 {
     or(-1, || {
         // SAFETY: the header's rules for handles.
-        Ok(i32::from(
-            unsafe { lend::<CResponse>(r) }?.response.status(),
-        ))
+        Ok(i32::from(unsafe { lend::<CResponse>(r) }?.status))
     })
 }
 
@@ -112,7 +148,7 @@ pub unsafe extern "C" fn rt_response_header(
         // SAFETY: the header's rules for handles and text.
         let (r, name) = unsafe { (lend::<CResponse>(r)?, text(name, "name")?) };
         let found = r
-            .headers()
+            .headers
             .iter()
             .find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
         Ok(pointer(found.map(|(_, value)| value)))
@@ -123,7 +159,7 @@ pub unsafe extern "C" fn rt_response_header(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_header_count(r: *const rt_response) -> usize {
     // SAFETY: the header's rules for handles.
-    or(0, || Ok(unsafe { lend::<CResponse>(r) }?.headers().len()))
+    or(0, || Ok(unsafe { lend::<CResponse>(r) }?.headers.len()))
 }
 
 /// Header i. Returns its name, in lower case, and sets *value, or returns NULL if i is out of range. value may be
@@ -138,11 +174,10 @@ pub unsafe extern "C" fn rt_response_header_at(
     unsafe {
         write(value, std::ptr::null());
         or(std::ptr::null(), || {
-            let Some((name, text)) = lend::<CResponse>(r)?.headers().get(i) else {
-                return Ok(std::ptr::null());
-            };
-            write(value, text.as_ptr());
-            Ok(name.as_ptr())
+            let r = lend::<CResponse>(r)?;
+            let header = r.headers.get(i);
+            write(value, pointer(header.map(|(_, value)| value)));
+            Ok(pointer(header.map(|(name, _)| name)))
         })
     }
 }
@@ -152,7 +187,7 @@ pub unsafe extern "C" fn rt_response_header_at(
 pub unsafe extern "C" fn rt_response_length(r: *const rt_response) -> i64 {
     or(-1, || {
         // SAFETY: the header's rules for handles.
-        let length = unsafe { lend::<CResponse>(r) }?.response.length();
+        let length = unsafe { lend::<CResponse>(r) }?.length;
         Ok(length.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1))
     })
 }
@@ -163,12 +198,7 @@ pub unsafe extern "C" fn rt_response_length(r: *const rt_response) -> i64 {
 pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        let r = unsafe { lend::<CResponse>(r) }?;
-        Ok(pointer(
-            r.digest
-                .get_or_init(|| r.response.digest().map(|d| c_text(d.as_str())))
-                .as_ref(),
-        ))
+        Ok(pointer(unsafe { lend::<CResponse>(r) }?.digest.as_ref()))
     })
 }
 
@@ -178,8 +208,7 @@ pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_c
 pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        let r = unsafe { lend::<CResponse>(r) }?;
-        Ok(r.url.get_or_init(|| c_text(&r.response.url())).as_ptr())
+        Ok(unsafe { lend::<CResponse>(r) }?.url.as_ptr())
     })
 }
 
@@ -188,9 +217,7 @@ pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char
 pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 {
     or(0, || {
         // SAFETY: the header's rules for handles.
-        Ok(i32::from(
-            unsafe { lend::<CResponse>(r) }?.response.is_anonymous(),
-        ))
+        Ok(i32::from(unsafe { lend::<CResponse>(r) }?.is_anonymous))
     })
 }
 
@@ -207,11 +234,11 @@ pub unsafe extern "C" fn rt_response_read(
     // SAFETY: the header's rules for handles, buffers and outs.
     unsafe {
         write(len, 0);
-        call(err, &[r.cast_const().cast()], || {
+        call(err, || {
             required(len, "len")?;
-            let r = lend_mut::<CResponse>(r)?;
-            r.check_open()?;
-            write(len, r.response.read(buffer(buf, cap, "buf")?)?);
+            let r = lend::<CResponse>(r)?;
+            let n = r.unread()?.response.read(buffer(buf, cap, "buf")?)?;
+            write(len, n);
             Ok(())
         })
     }
@@ -230,36 +257,16 @@ pub unsafe extern "C" fn rt_response_body(
     unsafe {
         write(data, std::ptr::null());
         write(len, 0);
-        call(err, &[r.cast_const().cast()], || {
+        call(err, || {
             required(data, "data")?;
             required(len, "len")?;
-            let body = lend_mut::<CResponse>(r)?.body()?;
-            write(data, body.as_ptr().cast());
-            write(len, body.len() - 1);
+            let r = lend::<CResponse>(r)?;
+            let mut body = r.body()?;
+            let bytes = body.lend()?;
+            write(data, bytes.as_ptr().cast());
+            write(len, bytes.len().saturating_sub(1));
             Ok(())
         })
-    }
-}
-
-impl CResponse {
-    /// The rest of the body, and a NUL.
-    fn body(&mut self) -> Result<&[u8]> {
-        if self.body.is_none() {
-            let mut body = self.response.take_body()?;
-            body.push(0);
-            self.body = Some(body);
-        }
-        Ok(self.body.as_deref().unwrap_or_default())
-    }
-
-    /// What was lent as a whole cannot be read again piece by piece.
-    fn check_open(&self) -> Result<()> {
-        match self.body {
-            Some(_) => Err(Error::state(
-                "the body was already read by rt_response_body",
-            )),
-            None => Ok(()),
-        }
     }
 }
 
@@ -273,11 +280,11 @@ pub unsafe extern "C" fn rt_response_drain(
 ) -> rt_status {
     // SAFETY: the header's rules for handles, callbacks and outs.
     unsafe {
-        call(err, &[r.cast_const().cast()], || {
+        call(err, || {
             let f = f.ok_or_else(|| Error::argument("f is NULL"))?;
-            let r = lend_mut::<CResponse>(r)?;
-            r.check_open()?;
-            r.response
+            let r = lend::<CResponse>(r)?;
+            r.unread()?
+                .response
                 .drain(&mut |piece| f(user, piece.as_ptr().cast(), piece.len()) == 0)
         })
     }
@@ -293,10 +300,9 @@ pub unsafe extern "C" fn rt_response_save(
 ) -> rt_status {
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
-        call(err, &[r.cast_const().cast()], || {
-            let r = lend_mut::<CResponse>(r)?;
-            r.check_open()?;
-            r.response.save(Path::new(text(path, "path")?))
+        call(err, || {
+            let r = lend::<CResponse>(r)?;
+            r.unread()?.response.save(Path::new(text(path, "path")?))
         })
     }
 }

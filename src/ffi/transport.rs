@@ -9,6 +9,9 @@ use super::handle::{Handle, give, lend, lend_opt, tag};
 use super::op::rt_op;
 use super::options::rt_options;
 use super::text::text;
+use crate::creds::Creds;
+use crate::op::Op;
+use crate::options::Options;
 use crate::transport::{Actions, Transport};
 
 /// Action: read a repository.
@@ -49,7 +52,7 @@ pub unsafe extern "C" fn rt_transport_new(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[], || {
+        call(err, || {
             required(out, "out")?;
             let actions = Actions::from_bits(actions)?;
             write(
@@ -57,8 +60,8 @@ pub unsafe extern "C" fn rt_transport_new(
                 give(Transport::new(
                     text(name, "name")?,
                     actions,
-                    lend_opt(creds)?,
-                    lend_opt(options)?,
+                    lend_opt::<Creds>(creds)?.as_deref(),
+                    lend_opt::<Options>(options)?.as_deref(),
                 )?),
             );
             Ok(())
@@ -77,8 +80,8 @@ pub unsafe extern "C" fn rt_ping(
 ) -> rt_status {
     // SAFETY: the header's rules for handles and outs.
     unsafe {
-        call(err, &[t.cast()], || {
-            lend::<Transport>(t)?.ping(lend_opt(op)?)
+        call(err, || {
+            lend::<Transport>(t)?.ping(lend_opt::<Op>(op)?.as_deref())
         })
     }
 }

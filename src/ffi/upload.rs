@@ -10,6 +10,7 @@ use super::response::{give_response, rt_response};
 use super::source::rt_source;
 use super::text::{c_text, pointer, text, text_opt};
 use super::transport::rt_transport;
+use crate::op::Op;
 use crate::source::Source;
 use crate::transport::Transport;
 use crate::upload::Upload;
@@ -32,16 +33,16 @@ pub unsafe extern "C" fn rt_blob_put(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             let (digest, from) = (
                 text_opt(digest, "digest")?,
                 text_opt(mount_from, "mount_from")?,
             );
             let response = lend::<Transport>(t)?.blob_put(
                 digest,
-                lend::<Source>(body)?,
+                &*lend::<Source>(body)?,
                 from,
-                lend_opt(op)?,
+                lend_opt::<Op>(op)?.as_deref(),
             )?;
             if !out.is_null() {
                 write(out, give_response(response));
@@ -79,9 +80,9 @@ pub unsafe extern "C" fn rt_upload_begin(
     // SAFETY: the header's rules for handles and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
-            let upload = lend::<Transport>(t)?.upload_begin(lend_opt(op)?)?;
+            let upload = lend::<Transport>(t)?.upload_begin(lend_opt::<Op>(op)?.as_deref())?;
             write(
                 out,
                 give(CUpload {
@@ -108,10 +109,10 @@ pub unsafe extern "C" fn rt_upload_resume(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[t.cast()], || {
+        call(err, || {
             required(out, "out")?;
-            let upload =
-                lend::<Transport>(t)?.upload_resume(text(state, "state")?, lend_opt(op)?)?;
+            let upload = lend::<Transport>(t)?
+                .upload_resume(text(state, "state")?, lend_opt::<Op>(op)?.as_deref())?;
             write(
                 out,
                 give(CUpload {
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn rt_upload_resume(
     }
 }
 
-/// Bytes the registry has; -1 if u is no upload.
+/// Bytes the registry has; -1 if u is no upload or in use by another call.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_upload_offset(u: *const rt_upload) -> i64 {
     or(-1, || {
@@ -139,7 +140,7 @@ pub unsafe extern "C" fn rt_upload_offset(u: *const rt_upload) -> i64 {
 pub unsafe extern "C" fn rt_upload_state(u: *mut rt_upload) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        let u = unsafe { lend_mut::<CUpload>(u) }?;
+        let u = &mut *unsafe { lend_mut::<CUpload>(u) }?;
         u.state = Some(c_text(&u.upload.state()));
         Ok(pointer(u.state.as_ref()))
     })
@@ -156,10 +157,10 @@ pub unsafe extern "C" fn rt_upload_send(
 ) -> rt_status {
     // SAFETY: the header's rules for handles and outs.
     unsafe {
-        call(err, &[u.cast_const().cast()], || {
+        call(err, || {
             lend_mut::<CUpload>(u)?
                 .upload
-                .send(lend::<Source>(body)?, lend_opt(op)?)
+                .send(&*lend::<Source>(body)?, lend_opt::<Op>(op)?.as_deref())
         })
     }
 }
@@ -178,11 +179,11 @@ pub unsafe extern "C" fn rt_upload_finish(
     // SAFETY: the header's rules for handles, text and outs.
     unsafe {
         write(out, std::ptr::null_mut());
-        call(err, &[u.cast_const().cast()], || {
+        call(err, || {
             let digest = text_opt(digest, "digest")?;
             let response = lend_mut::<CUpload>(u)?
                 .upload
-                .finish(digest, lend_opt(op)?)?;
+                .finish(digest, lend_opt::<Op>(op)?.as_deref())?;
             if !out.is_null() {
                 write(out, give_response(response));
             }
@@ -201,8 +202,10 @@ pub unsafe extern "C" fn rt_upload_cancel(
 ) -> rt_status {
     // SAFETY: the header's rules for handles and outs.
     unsafe {
-        call(err, &[u.cast_const().cast()], || {
-            lend_mut::<CUpload>(u)?.upload.cancel(lend_opt(op)?)
+        call(err, || {
+            lend_mut::<CUpload>(u)?
+                .upload
+                .cancel(lend_opt::<Op>(op)?.as_deref())
         })
     }
 }
