@@ -704,6 +704,15 @@ fn resumed_often() {
         .blob_save(&digest, &target, None)
         .unwrap();
     assert!(std::fs::read(&target).unwrap() == data[..]);
+    // Each stretch that moved has repetitions of its own.
+    let (own, tries) = (Arc::clone(&data), AtomicUsize::new(0));
+    let server = Server::start(move |r| match tries.fetch_add(1, Ordering::SeqCst) {
+        n @ 0..20 if n % 2 == 0 => serve(&own, r).cut_after(5000),
+        0..20 => serve(&own, r).cut_after(0),
+        _ => serve(&own, r),
+    });
+    assert!(blob_get(&server, &digest, &[("retries", 1)]).unwrap() == data[..]);
+    assert_eq!(server.count(), 21);
     // Without any progress the repetitions are used up.
     let own = Arc::clone(&data);
     let server = Server::start(move |r| match range(r) {
