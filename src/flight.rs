@@ -1,5 +1,6 @@
 //! Single flight: many threads want a value that takes an exchange to get, one of them gets it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +20,8 @@ pub(crate) struct Flight<T> {
 struct State<T> {
     value: Option<Shared<T>>,
     made: u64,
-    flying: bool,
+    /// The thread that makes the value now.
+    flying: Option<u64>,
     /// Attempts that ended, and how the last one failed.
     ended: u64,
     failure: Option<Error>,
@@ -37,7 +39,7 @@ impl<T> Default for Flight<T> {
         let state = State {
             value: None,
             made: 0,
-            flying: false,
+            flying: None,
             ended: 0,
             failure: None,
         };
@@ -46,6 +48,15 @@ impl<T> Default for Flight<T> {
             landed: Condvar::new(),
         }
     }
+}
+
+/// A number of this thread, in this process.
+fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
 }
 
 impl<T: Clone> Flight<T> {
@@ -72,7 +83,12 @@ impl<T: Clone> Flight<T> {
             if let Some(value) = state.value.as_ref().filter(|v| usable(v)) {
                 return Ok(value.clone());
             }
-            if !state.flying {
+            if state.flying == Some(this_thread()) {
+                return Err(Error::state(
+                    "a callback that supplies credentials used a transport that waits for its answer",
+                ));
+            }
+            if state.flying.is_none() {
                 if state.ended > arrived {
                     if let Some(failure) = &state.failure {
                         return Err(failure.clone());
@@ -87,7 +103,7 @@ impl<T: Clone> Flight<T> {
                 .0;
             call.check()?;
         }
-        state.flying = true;
+        state.flying = Some(this_thread());
         drop(state);
         let landing = Landing { flight: self };
         let result = make();
@@ -140,7 +156,7 @@ impl<T: Clone> Flight<T> {
     /// Whether nothing is held and nobody is waiting.
     pub(crate) fn is_vacant(&self, usable: impl Fn(&Shared<T>) -> bool) -> bool {
         let state = self.lock();
-        !state.flying && !state.value.as_ref().is_some_and(usable)
+        state.flying.is_none() && !state.value.as_ref().is_some_and(usable)
     }
 }
 
@@ -151,7 +167,7 @@ struct Landing<'a, T: Clone> {
 
 impl<T: Clone> Drop for Landing<'_, T> {
     fn drop(&mut self) {
-        self.flight.lock().flying = false;
+        self.flight.lock().flying = None;
         self.flight.landed.notify_all();
     }
 }
@@ -160,7 +176,7 @@ impl<T: Clone> Drop for Landing<'_, T> {
 mod tests {
     use super::*;
     use crate::options::Options;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::sync::{Arc, Barrier};
 
     fn call() -> Arc<Call> {

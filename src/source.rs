@@ -43,7 +43,8 @@ enum Size {
 }
 
 pub(crate) struct ReaderState {
-    reader: Box<dyn ReadBytes>,
+    /// Out of its place while its code, which may be the program's, runs without the lock.
+    reader: Option<Box<dyn ReadBytes>>,
     position: u64,
     busy: bool,
 }
@@ -76,7 +77,7 @@ impl Source {
 
     fn with_size(reader: Box<dyn ReadBytes>, size: Size) -> Self {
         let state = Mutex::new(ReaderState {
-            reader,
+            reader: Some(reader),
             position: 0,
             busy: false,
         });
@@ -123,17 +124,18 @@ impl Source {
                 if held.busy {
                     return Err(Error::state("the body's reader is in use by another call"));
                 }
-                if held.position > offset {
-                    if !held.reader.rewind() {
+                held.busy = true;
+                opened.holds_reader = true;
+                let begun = held.position > offset;
+                drop(held);
+                if begun {
+                    if !with_reader(state, |reader| Ok(reader.rewind()))? {
                         return Err(Error::state(
                             "the body was partly sent and cannot be sent again: give its source a rewind function",
                         ));
                     }
-                    held.position = 0;
+                    lock(state).position = 0;
                 }
-                held.busy = true;
-                drop(held);
-                opened.holds_reader = true;
                 opened.skip_to(offset)?;
             }
         }
@@ -154,6 +156,20 @@ impl std::fmt::Debug for Source {
 
 fn lock(state: &Mutex<ReaderState>) -> MutexGuard<'_, ReaderState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs code of the reader, of a source that is held, without holding the lock: it may use the source itself.
+fn with_reader<T>(
+    state: &Mutex<ReaderState>,
+    run: impl FnOnce(&mut dyn ReadBytes) -> Result<T>,
+) -> Result<T> {
+    let mut reader = lock(state)
+        .reader
+        .take()
+        .ok_or_else(|| Error::state("the body's reader failed in an earlier call"))?;
+    let result = run(&mut *reader);
+    lock(state).reader = Some(reader);
+    result
 }
 
 fn file_error(path: &Path, e: &io::Error) -> Error {
@@ -219,14 +235,13 @@ impl Opened {
                 }
             },
             Kind::Reader { state, .. } => {
-                let mut held = lock(state);
-                let n = held.reader.read(buf)?;
+                let n = with_reader(state, |reader| reader.read(buf))?;
                 if n > buf.len() {
                     return Err(Error::argument(
                         "the body's reader returned more bytes than it had room for",
                     ));
                 }
-                held.position += n as u64;
+                lock(state).position += n as u64;
                 Ok(n)
             }
         }

@@ -668,6 +668,21 @@ fn callbacks_that_call_back() {
     );
 }
 
+/// ABI 33: calls that would wait for themselves are refused.
+#[test]
+fn calls_that_wait_for_themselves() {
+    let server = Server::start(|request| match request.path.as_str() {
+        "/v2/echo" => Answer::new(200).body("thanks"),
+        "/v2/secret" if request.header("authorization").is_some() => Answer::new(200).body("in"),
+        _ => Answer::new(401).header("WWW-Authenticate", "Basic realm=\"x\""),
+    });
+    play(
+        &compile(&Path::new(ROOT).join("tests/abi/recursion.c"), "recursion"),
+        &[&server.authority()],
+        false,
+    );
+}
+
 /// ABI 34, 35.
 #[test]
 fn fork_and_sigpipe() {
