@@ -1,4 +1,4 @@
-/* Pulls an image into a folder, as an OCI image layout: manifest, choice of platform, blobs (see fetch.c), index. */
+/* Pulls an image into a folder, as an OCI image layout: manifest, choice of platform, blobs (see transfer.c), index. */
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,15 +6,14 @@
 #include <string.h>
 
 #include "common.h"
-#include "fetch.h"
 #include "json.h"
 #include "layout.h"
 #include "platform.h"
+#include "transfer.h"
 
 struct pull {
     const char *directory;
-    struct blob *blobs;
-    size_t count;
+    struct blobs blobs;
     int quiet;
 };
 
@@ -100,41 +99,47 @@ done:
 
 static int add_blob(struct pull *p, const json *descriptor)
 {
-    struct blob *b = &p->blobs[p->count];
+    struct blob *b;
 
-    if (descriptor_read(descriptor, &b->d) != 0)
+    if (blobs_add(&p->blobs, descriptor, p->directory, &b) != 0)
         return -1;
-    for (size_t i = 0; i < p->count; i++) /* the same layer may be there twice */
-        if (strcmp(p->blobs[i].d.digest, b->d.digest) == 0)
-            return 0;
-    b->path = layout_blob(p->directory, b->d.digest);
-    if (b->path == NULL)
-        return -1;
-    p->count++;
+    if (b == NULL)
+        return 0;
     if (layout_make_parent(b->path) != 0)
         return -1;
-    b->here = file_size(b->path) == b->d.size;
-    b->op = rt_op_new();
-    if (b->here && !p->quiet)
+    b->done = file_size(b->path) == b->d.size;
+    if (b->done && !p->quiet)
         printf("%s  %" PRId64 "  is here already\n", b->d.digest, b->d.size);
     return 0;
 }
 
 static int add_blobs(struct pull *p, const json *manifest)
 {
-    const json *first = json_first(json_get(manifest, "layers")), *layer;
-    size_t most = 1;
-
-    for (layer = first; layer != NULL; layer = json_next(layer))
-        most++;
-    p->blobs = calloc(most, sizeof *p->blobs);
-    if (p->blobs == NULL)
-        return complain("out of memory");
     if (add_blob(p, json_get(manifest, "config")) != 0)
         return -1;
-    for (layer = first; layer != NULL; layer = json_next(layer))
+    for (const json *layer = json_first(json_get(manifest, "layers")); layer != NULL; layer = json_next(layer))
         if (add_blob(p, layer) != 0)
             return -1;
+    return 0;
+}
+
+/* The file appears under its name only when it is complete and has the digest. */
+static rt_status save_blob(const rt_transport *t, const struct blob *b, rt_error **err)
+{
+    return rt_blob_save(t, b->d.digest, b->path, b->op, err);
+}
+
+static int check_sizes(const struct blobs *blobs)
+{
+    for (size_t i = 0; i < blobs->count; i++) {
+        const struct blob *b = &blobs->at[i];
+        int64_t size = file_size(b->path);
+
+        if (size != b->d.size) {
+            remove(b->path);
+            return complain("%s has %" PRId64 " bytes, where the manifest says %" PRId64, b->d.digest, size, b->d.size);
+        }
+    }
     return 0;
 }
 
@@ -176,26 +181,20 @@ static int pull(struct pull *p, const rt_transport *t, const rt_ref *ref, const 
 {
     struct manifest manifest;
     double begin = seconds();
-    int64_t bytes = 0;
     int result = -1;
     char size[24];
 
     if (manifest_resolve(t, ref_target(ref), platform, &manifest) != 0 || layout_create(p->directory) != 0
-        || add_blobs(p, manifest.json) != 0 || fetch_blobs(t, p->blobs, p->count, jobs, p->quiet, bar) != 0
+        || add_blobs(p, manifest.json) != 0 || transfer(t, &p->blobs, save_blob, jobs, p->quiet, bar) != 0
+        || check_sizes(&p->blobs) != 0
         || write_index(p->directory, &manifest, rt_ref_tag(ref)) != 0)
         goto done;
-    for (size_t i = 0; i < p->count; i++)
-        bytes += p->blobs[i].d.size;
     if (!p->quiet)
-        printf("%s: %s, %zu blobs, %s in %.1f s\n", p->directory, rt_response_digest(manifest.answer), p->count,
-               human(bytes, size), seconds() - begin);
+        printf("%s: %s, %zu blobs, %s in %.1f s\n", p->directory, rt_response_digest(manifest.answer),
+               p->blobs.count, human(blobs_size(&p->blobs), size), seconds() - begin);
     result = 0;
 done:
-    for (size_t i = 0; i < p->count; i++) {
-        rt_free(p->blobs[i].op);
-        free(p->blobs[i].path);
-    }
-    free(p->blobs);
+    blobs_free(&p->blobs);
     manifest_free(&manifest);
     return result;
 }

@@ -8,26 +8,35 @@
 #include "common.h"
 #include "json.h"
 #include "layout.h"
+#include "transfer.h"
+
+/* A manifest of the image, and where it goes. */
+struct manifest {
+    struct descriptor d;
+    const char *target;
+    char *data;
+    size_t len;
+    json *json;
+};
 
 struct push {
     const rt_transport *transport;
     const char *directory;
-    int bar, quiet;
+    struct manifest *manifests; /* each behind those it refers to */
+    size_t count;
+    struct blobs blobs;
+    int jobs, bar, quiet;
 };
 
 static void usage(void)
 {
     fprintf(stderr, "usage: push [flags] DIRECTORY REFERENCE\n" CONNECTION_USAGE
+                    "  --jobs N             send N blobs at once (3)\n"
                     "  -q                   print nothing but errors\n");
     exit(2);
 }
 
-/* Runs on this thread, as bytes move. Anything but 0 would end the call with RT_E_CANCELLED. */
-static int32_t on_progress(void *user, int64_t done, int64_t total)
-{
-    bar_draw(user, done, total);
-    return 0;
-}
+/* ---- what there is to push ---- */
 
 /* Returns 0, or -1 after telling that the file is missing or has another size than d says. */
 static int check_file(const char *path, const struct descriptor *d)
@@ -41,94 +50,95 @@ static int check_file(const char *path, const struct descriptor *d)
     return complain("%s has %" PRId64 " bytes, where its descriptor says %" PRId64, path, size, d->size);
 }
 
-static int push_blob(const struct push *p, const json *descriptor)
+static int add_blob(struct push *p, const json *descriptor)
 {
-    struct descriptor d;
-    struct bar bar;
-    rt_source *file = NULL;
-    rt_response *answer = NULL;
-    rt_error *err = NULL;
-    rt_op *op = rt_op_new();
-    char *path = NULL;
-    int result = -1;
+    struct blob *b;
 
-    if (descriptor_read(descriptor, &d) != 0 || (path = layout_blob(p->directory, d.digest)) == NULL
-        || check_file(path, &d) != 0)
-        goto done;
-    file = rt_source_file(path);
-    bar_start(&bar, p->bar && !p->quiet);
-    rt_op_set_progress(op, on_progress, &bar, NULL);
-    /* Sends nothing if the registry has the blob, and fails if the file has not the digest. */
-    if (rt_blob_put(p->transport, d.digest, file, NULL, op, &answer, &err) == RT_OK)
-        result = 0;
-    bar_end(&bar);
-    if (result != 0)
-        failed(err);
-    else if (!p->quiet)
-        printf("%s  %" PRId64 "\n", d.digest, d.size);
-done:
-    rt_free(op);
-    rt_free(answer);
-    rt_free(file);
-    free(path);
-    return result;
+    if (blobs_add(&p->blobs, descriptor, p->directory, &b) != 0)
+        return -1;
+    return b == NULL ? 0 : check_file(b->path, &b->d);
 }
 
-static int put_manifest(const struct push *p, const struct descriptor *d, const char *target, const char *data,
-                        size_t len)
+static int add_manifest(struct push *p, const struct manifest *m)
 {
-    rt_response *answer = NULL;
-    rt_error *err = NULL;
-    const char *digest;
-    int result = -1;
+    struct manifest *grown = realloc(p->manifests, (p->count + 1) * sizeof *grown);
 
-    if (rt_manifest_put(p->transport, target, d->media_type, data, len, NULL, &answer, &err) != RT_OK)
-        return failed(err);
-    /* By digest the registry has checked it; by tag we have to. */
-    digest = rt_response_digest(answer);
-    if (digest != NULL && strcmp(digest, d->digest) != 0)
-        complain("%s: the file has another digest, %s", d->digest, digest);
-    else
-        result = 0;
-    if (result == 0 && !p->quiet)
-        printf("%s  %zu  %s\n", d->digest, len, target);
-    rt_free(answer);
-    return result;
+    if (grown == NULL)
+        return complain("out of memory");
+    p->manifests = grown;
+    p->manifests[p->count++] = *m;
+    return 0;
 }
 
-/* Pushes what descriptor describes, after everything it refers to, under target or else its own digest. */
-static int push_manifest(const struct push *p, const json *descriptor, const char *target, int depth)
+static void manifest_free(struct manifest *m)
 {
-    struct descriptor d;
+    json_free(m->json);
+    free(m->data);
+}
+
+/* Notes what descriptor describes, to go under target or else its own digest, and all that it refers to. */
+static int collect(struct push *p, const json *descriptor, const char *target, int depth)
+{
+    struct manifest m = {.target = target};
     const json *part;
-    json *manifest = NULL;
-    char *path = NULL, *data = NULL;
-    size_t len = 0;
+    char *path = NULL;
     int result = -1;
 
     if (depth > 4)
         return complain("indexes within indexes, too many deep");
-    if (descriptor_read(descriptor, &d) != 0 || (path = layout_blob(p->directory, d.digest)) == NULL
-        || check_file(path, &d) != 0 || (data = file_read(path, &len)) == NULL)
+    if (descriptor_read(descriptor, &m.d) != 0 || (path = layout_blob(p->directory, m.d.digest)) == NULL
+        || check_file(path, &m.d) != 0 || (m.data = file_read(path, &m.len)) == NULL)
         goto done;
-    manifest = json_parse(data, len);
-    if (manifest == NULL) {
+    if ((m.json = json_parse(m.data, m.len)) == NULL) {
         complain("%s: not JSON", path);
         goto done;
     }
-    for (part = json_first(json_get(manifest, "manifests")); part != NULL; part = json_next(part))
-        if (push_manifest(p, part, NULL, depth + 1) != 0)
+    for (part = json_first(json_get(m.json, "manifests")); part != NULL; part = json_next(part))
+        if (collect(p, part, NULL, depth + 1) != 0)
             goto done;
-    if (json_get(manifest, "config") != NULL && push_blob(p, json_get(manifest, "config")) != 0)
+    if (json_get(m.json, "config") != NULL && add_blob(p, json_get(m.json, "config")) != 0)
         goto done;
-    for (part = json_first(json_get(manifest, "layers")); part != NULL; part = json_next(part))
-        if (push_blob(p, part) != 0)
+    for (part = json_first(json_get(m.json, "layers")); part != NULL; part = json_next(part))
+        if (add_blob(p, part) != 0)
             goto done;
-    result = put_manifest(p, &d, target != NULL ? target : d.digest, data, len);
+    result = add_manifest(p, &m);
 done:
-    json_free(manifest);
-    free(data);
+    if (result != 0)
+        manifest_free(&m);
     free(path);
+    return result;
+}
+
+/* ---- pushing it ---- */
+
+/* Sends nothing if the registry has the blob, and fails if the file has not the digest. */
+static rt_status put_blob(const rt_transport *t, const struct blob *b, rt_error **err)
+{
+    rt_source *file = rt_source_file(b->path);
+    rt_status status = rt_blob_put(t, b->d.digest, file, NULL, b->op, NULL, err);
+
+    rt_free(file);
+    return status;
+}
+
+static int put_manifest(const struct push *p, const struct manifest *m)
+{
+    const char *target = m->target != NULL ? m->target : m->d.digest, *digest;
+    rt_response *answer = NULL;
+    rt_error *err = NULL;
+    int result = -1;
+
+    if (rt_manifest_put(p->transport, target, m->d.media_type, m->data, m->len, NULL, &answer, &err) != RT_OK)
+        return failed(err);
+    /* By digest the registry has checked it; by tag we have to. */
+    digest = rt_response_digest(answer);
+    if (digest != NULL && strcmp(digest, m->d.digest) != 0)
+        complain("%s: the file has another digest, %s", m->d.digest, digest);
+    else
+        result = 0;
+    if (result == 0 && !p->quiet)
+        printf("%s  %zu  %s\n", m->d.digest, m->len, target);
+    rt_free(answer);
     return result;
 }
 
@@ -149,7 +159,7 @@ static const json *choose(const json *index, const char *tag)
     return NULL;
 }
 
-static int push(const struct push *p, const char *target, const char *tag)
+static int push(struct push *p, const char *target, const char *tag)
 {
     char *path = layout_path(p->directory, "index.json"), *data = NULL;
     json *index = NULL;
@@ -163,8 +173,16 @@ static int push(const struct push *p, const char *target, const char *tag)
     if (index == NULL)
         complain("%s: not JSON", path);
     else if ((top = choose(index, tag)) != NULL)
-        result = push_manifest(p, top, target, 0);
+        result = collect(p, top, target, 0);
+    if (result == 0)
+        result = transfer(p->transport, &p->blobs, put_blob, p->jobs, p->quiet, p->bar);
+    for (size_t i = 0; i < p->count && result == 0; i++)
+        result = put_manifest(p, &p->manifests[i]);
 done:
+    blobs_free(&p->blobs);
+    while (p->count > 0)
+        manifest_free(&p->manifests[--p->count]);
+    free(p->manifests);
     json_free(index);
     free(data);
     free(path);
@@ -173,7 +191,7 @@ done:
 
 int main(int argc, char **argv)
 {
-    struct push p = {0};
+    struct push p = {.jobs = 3};
     struct connection connection;
     rt_transport *transport = NULL;
     rt_ref *ref = NULL;
@@ -183,11 +201,14 @@ int main(int argc, char **argv)
     for (i = 1; i < argc && argv[i][0] == '-'; i++) {
         if (connection_flag(&connection, argc, argv, &i))
             continue;
-        if (strcmp(argv[i], "-q") != 0)
+        if (strcmp(argv[i], "--jobs") == 0)
+            p.jobs = atoi(flag_value(argc, argv, &i));
+        else if (strcmp(argv[i], "-q") == 0)
+            p.quiet = 1;
+        else
             usage();
-        p.quiet = 1;
     }
-    if (argc - i != 2)
+    if (argc - i != 2 || p.jobs < 1)
         usage();
 
     p.directory = argv[i];

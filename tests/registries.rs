@@ -87,8 +87,8 @@ fn example(name: &str) -> PathBuf {
         }
         let shared = ["common", "json", "layout"];
         for (program, own) in [
-            ("pull", &["fetch", "platform"][..]),
-            ("push", &[]),
+            ("pull", &["transfer", "platform"][..]),
+            ("push", &["transfer"]),
             ("list", &[]),
             ("copy", &[]),
             ("cat-blob", &[]),
