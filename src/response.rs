@@ -145,7 +145,8 @@ impl Response {
         self.transport.check_process()?;
         self.touched = true;
         let result = match &mut self.state {
-            State::Open(content) => content.read(buf).and_then(|n| {
+            State::Open(content) => check(self.op.as_ref()).and_then(|()| {
+                let n = content.read(buf)?;
                 advance(self.op.as_ref(), n)?;
                 Ok(n)
             }),
@@ -208,11 +209,10 @@ impl Response {
         self.touched = true;
         if let State::Open(content) = &mut self.state {
             // The borrow of a piece must not outlive the failure that replaces the state.
-            let failure = match content.piece() {
-                Ok(piece) => advance(self.op.as_ref(), piece.len()).err(),
-                Err(e) => Some(e),
-            };
-            if let Some(e) = failure {
+            let lent = check(self.op.as_ref())
+                .and_then(|()| content.piece())
+                .and_then(|piece| advance(self.op.as_ref(), piece.len()));
+            if let Err(e) = lent {
                 self.state = State::Failed(e);
             }
         }
@@ -284,6 +284,14 @@ impl Response {
             Some(e) => Err(e),
             None => drained.and_then(|()| file.commit()),
         }
+    }
+}
+
+/// What was received before the call was cancelled is not given out after it either.
+fn check(op: Option<&Op>) -> Result<()> {
+    match op {
+        Some(op) if op.is_cancelled() => Err(Error::cancelled("the call was cancelled")),
+        _ => Ok(()),
     }
 }
 

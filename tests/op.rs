@@ -741,3 +741,25 @@ fn cancelled_before() {
     }
     assert_eq!(server.connections(), 0);
 }
+
+/// What has arrived when a call is cancelled is not given out after it: the next read ends.
+#[test]
+fn cancelled_between_reads() {
+    let data = vec![7; 2 << 20];
+    let digest = sha256(&data);
+    let server = Server::start(move |_| Answer::ok(data.clone()));
+    let transport = transport(&server, &options());
+    for path in [format!("./blobs/{digest}"), "/v2/x".to_owned()] {
+        let op = Op::new();
+        let mut response = match path.strip_prefix("./blobs/") {
+            Some(digest) => transport.blob_get(digest, Some(&op)),
+            None => transport.request(&Request::new(None, &path), Some(&op)),
+        }
+        .unwrap();
+        assert_eq!(response.read(&mut [0; 10]).unwrap(), 10);
+        op.cancel();
+        let error = response.read(&mut [0; 10]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{path}");
+        assert_eq!(response.body().unwrap_err().kind(), ErrorKind::Cancelled);
+    }
+}
