@@ -1,5 +1,6 @@
-//! A registry to try things against: it lives in memory, wants tokens, holds `demo/app:latest`
-//! (linux/amd64 and linux/arm64) and `demo/private:1`, and ends with its standard input.
+//! A registry to try things against: it lives in memory, wants tokens, holds `demo/app` (linux/amd64 and
+//! linux/arm64, tags `latest` and `1.0`) with a blob whose download stops half-way and waits, and
+//! `demo/private:1`, and ends with its standard input.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::pki::Ca;
-use support::registry::{AccessControl, Registry, Settings};
-use support::server::Server;
+use support::registry::{AccessControl, Registry, Settings, noise};
+use support::server::{Gate, Server};
 use support::token::TokenServer;
 
 const USAGE: &str = "\
@@ -31,6 +32,9 @@ usage: test-registry [options] < pipe
   --empty             no images
   --ready FILE        write RT_DEMO_... lines to FILE when ready
 It serves until its standard input ends.";
+
+/// Bytes of the blob whose download stops half-way.
+const STALLING: usize = 1 << 20;
 
 struct Options {
     tls: bool,
@@ -107,10 +111,19 @@ fn run(options: &Options) -> Result<(), String> {
         access: access(options),
         ..Settings::default()
     });
+    let mut ready = String::new();
+    let mut stalling = None;
     if !options.empty {
         let platforms = [("linux", "amd64"), ("linux", "arm64")];
         let sizes = vec![options.layer_size; options.layers];
-        registry.seed_index("demo/app", "latest", &platforms, &sizes);
+        let index = registry.seed_index("demo/app", "latest", &platforms, &sizes);
+        registry.set_tag("demo/app", "1.0", &index.manifest.digest);
+        if let Some(layer) = index.images.iter().flat_map(|image| &image.layers).next() {
+            let _ = writeln!(ready, "RT_DEMO_BLOB={}", layer.digest);
+        }
+        let digest = registry.put_blob("demo/app", noise("stalling", STALLING));
+        let _ = writeln!(ready, "RT_DEMO_STALLING={digest}");
+        stalling = Some(format!("/v2/demo/app/blobs/{digest}"));
         registry.seed("demo/private", "1", 3);
     }
     let ca = options.tls.then(Ca::new);
@@ -118,14 +131,18 @@ fn run(options: &Options) -> Result<(), String> {
     if let Some(ca) = &ca {
         builder = builder.tls(ca);
     }
+    let never = Gate::new();
     let server = builder
-        .try_start(move |request| registry.answer(request))
+        .try_start(move |request| {
+            let answer = registry.answer(request);
+            match &stalling {
+                Some(path) if *path == request.path => answer.stall_after(STALLING / 2, &never),
+                _ => answer,
+            }
+        })
         .map_err(|error| format!("cannot listen on {}: {error}", options.address))?;
-    let mut ready = format!(
-        "RT_DEMO_REGISTRY={}\nRT_DEMO_URL={}\n",
-        server.authority(),
-        server.url("")
-    );
+    let _ = writeln!(ready, "RT_DEMO_REGISTRY={}", server.authority());
+    let _ = writeln!(ready, "RT_DEMO_URL={}", server.url(""));
     if let Some(ca) = &ca {
         let _ = writeln!(ready, "RT_DEMO_CA={}", ca.path().display());
     }
