@@ -131,6 +131,21 @@ impl Authenticator {
         )
     }
 
+    /// Asks the source again after `used` was refused, and gives what it says now if that is something else.
+    /// Many threads may have used it: one of them asks.
+    fn newer(
+        &self,
+        used: &Shared<Arc<Credential>>,
+        call: &Call,
+    ) -> Result<Option<Shared<Arc<Credential>>>> {
+        if self.creds.fixed().is_some() {
+            return Ok(None);
+        }
+        self.forget(used.serial);
+        let new = self.credential(call)?;
+        Ok(Some(new).filter(|new| new.value != used.value))
+    }
+
     fn scopes(&self, extra: &Scopes) -> Scopes {
         let mut all = self.own.clone();
         all.merge(&self.learned.lock().unwrap_or_else(PoisonError::into_inner));
@@ -161,17 +176,15 @@ pub(crate) struct CallSigner<'a> {
     extra: Scopes,
     sent: Sent,
     rounds: Rounds,
+    /// The request asks for no repository, whatever its challenge says.
+    is_ping: bool,
 }
 
 /// What the last request carried.
 enum Sent {
     Nothing,
-    Basic {
-        serial: u64,
-    },
-    Fixed {
-        serial: u64,
-    },
+    Basic(Shared<Arc<Credential>>),
+    Fixed(Shared<Arc<Credential>>),
     Token {
         slot: Arc<Flight<Token>>,
         serial: u64,
@@ -236,10 +249,10 @@ fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
         (Sent::Token { .. }, Verdict::Basic) => {
             once(|r| &mut r.switched, Step::UseBasic, Step::GiveUp)
         }
-        (Sent::Basic { .. }, Verdict::Bearer(_)) => {
+        (Sent::Basic(_), Verdict::Bearer(_)) => {
             once(|r| &mut r.switched, Step::UseToken, Step::GiveUp)
         }
-        (Sent::Basic { .. } | Sent::Fixed { .. }, _) => {
+        (Sent::Basic(_) | Sent::Fixed(_), _) => {
             once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp)
         }
     }
@@ -253,6 +266,16 @@ impl<'a> CallSigner<'a> {
             extra,
             sent: Sent::Nothing,
             rounds: Rounds::default(),
+            is_ping: false,
+        }
+    }
+
+    /// Signs a ping. Some registries name a repository in the challenge of the ping, which cannot be the one
+    /// that matters, and have no token for it.
+    pub(crate) fn of_ping(auth: &'a Authenticator, route: &'a Route<'a>) -> Self {
+        Self {
+            is_ping: true,
+            ..Self::new(auth, route, Scopes::default())
         }
     }
 
@@ -262,7 +285,8 @@ impl<'a> CallSigner<'a> {
 
     /// Merges the scopes a challenge asks for into those the transport asks for from now on.
     fn widen(&mut self, scopes: &[String]) {
-        let told = Scopes::of(scopes.iter().map(String::as_str));
+        let scopes = scopes.iter().map(String::as_str);
+        let told = Scopes::of(scopes.filter(|s| !self.is_ping || !s.starts_with("repository")));
         if !self.extra.is_empty() {
             // What this call needs besides, such as another repository to mount from, is its own affair.
             self.extra.merge(&told);
@@ -318,7 +342,15 @@ impl<'a> CallSigner<'a> {
                     service,
                     scopes: &scopes,
                 };
-                exchange.run(&credential, budget)
+                match exchange.run(&credential, budget) {
+                    Err(e) if matches!(e.http_status(), Some(400 | 401 | 403)) => {
+                        match self.auth.newer(&credential, call)? {
+                            Some(newer) => exchange.run(&newer, budget),
+                            None => Err(e),
+                        }
+                    }
+                    other => other,
+                }
             },
         )?;
         let value = bearer(&got.value.value)?;
@@ -335,8 +367,9 @@ impl<'a> CallSigner<'a> {
         if let Some(Credential::Bearer(token)) =
             self.auth.creds.fixed().filter(|_| !self.auth.fell_back())
         {
-            self.sent = Sent::Fixed { serial: 0 };
-            return bearer(token).map(Some);
+            let value = bearer(token)?;
+            self.sent = Sent::Fixed(self.auth.credential(call)?);
+            return Ok(Some(value));
         }
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
@@ -350,10 +383,9 @@ impl<'a> CallSigner<'a> {
         ) {
             let credential = self.auth.credential(call)?;
             if let Credential::Bearer(token) = &*credential.value {
-                self.sent = Sent::Fixed {
-                    serial: credential.serial,
-                };
-                return bearer(token).map(Some);
+                let value = bearer(token)?;
+                self.sent = Sent::Fixed(credential);
+                return Ok(Some(value));
             }
         }
         match known {
@@ -364,10 +396,9 @@ impl<'a> CallSigner<'a> {
                 let credential = self.auth.credential(call)?;
                 match &*credential.value {
                     Credential::Basic { user, password } => {
-                        self.sent = Sent::Basic {
-                            serial: credential.serial,
-                        };
-                        basic(user, password).map(Some)
+                        let value = basic(user, password)?;
+                        self.sent = Sent::Basic(credential);
+                        Ok(Some(value))
                     }
                     // Somebody else's challenge may have been learned; without a password the request goes
                     // out as it is.
@@ -414,7 +445,13 @@ impl Signer for CallSigner<'_> {
         }
         if let Verdict::Bearer(c) = &wants {
             if step != Step::GiveUp {
+                let before = self.auth.scopes(&self.extra);
                 self.bearer(url, c)?;
+                // No scope was missing: rights may have been given since the token was made.
+                if step == Step::Widen && self.auth.scopes(&self.extra) == before {
+                    self.rounds.refreshed = true;
+                    step = Step::Refresh;
+                }
             }
         }
         self.route.call.log.info(|| {
@@ -436,12 +473,8 @@ impl Signer for CallSigner<'_> {
                 self.rounds.answered = false;
                 true
             }
-            (Sent::Basic { serial } | Sent::Fixed { serial }, Step::Resolve) => {
-                let serial = *serial;
-                let old = self.auth.credential.peek(|c| c.serial == serial);
-                self.auth.forget(serial);
-                let new = self.auth.credential(self.route.call)?;
-                old.is_some_and(|old| old.value != new.value)
+            (Sent::Basic(used) | Sent::Fixed(used), Step::Resolve) => {
+                self.auth.newer(used, self.route.call)?.is_some()
             }
             _ => false,
         };
@@ -458,6 +491,18 @@ impl Signer for CallSigner<'_> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// A password that has expired is answered with 403 by registries whose passwords do.
+    fn forbidden(&mut self) -> Result<bool> {
+        let Sent::Basic(used) = &self.sent else {
+            return Ok(false);
+        };
+        if std::mem::replace(&mut self.rounds.resolved, true) {
+            return Ok(false);
+        }
+        let newer = self.auth.newer(used, self.route.call)?;
+        Ok(newer.is_some())
     }
 }
 
@@ -714,6 +759,13 @@ mod tests {
         }
     }
 
+    fn password() -> Sent {
+        Sent::Basic(Shared {
+            value: Arc::new(Credential::Anonymous),
+            serial: 1,
+        })
+    }
+
     fn token() -> Sent {
         Sent::Token {
             slot: Arc::default(),
@@ -724,7 +776,7 @@ mod tests {
     /// R14, R33, D22, D27: each step once, then the answer is final.
     #[test]
     fn steps() {
-        let basic = || Sent::Basic { serial: 1 };
+        let basic = password;
         for (sent, wants, first, second) in [
             (Sent::Nothing, bearer(None), Step::UseToken, Step::GiveUp),
             (Sent::Nothing, Verdict::Basic, Step::UseBasic, Step::GiveUp),
@@ -775,7 +827,7 @@ mod tests {
             Verdict::Basic,
             none(),
         ];
-        let sents = [Sent::Nothing, token(), Sent::Basic { serial: 1 }];
+        let sents = [Sent::Nothing, token(), password()];
         for _ in 0..10 {
             for sent in &sents {
                 for want in &wants {

@@ -64,11 +64,6 @@ impl<T: Clone> Flight<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The value there is, if `usable` says so.
-    pub(crate) fn peek(&self, usable: impl Fn(&Shared<T>) -> bool) -> Option<Shared<T>> {
-        self.lock().value.clone().filter(usable)
-    }
-
     /// The value there is if `usable` says so, else the one that `make` makes, on this thread or on one that
     /// came before.
     pub(crate) fn get(

@@ -7,6 +7,7 @@ use ureq::http::header::{self, HeaderValue};
 
 use crate::error::{Error, Result};
 use crate::link;
+use crate::name::Tag;
 use crate::op::Op;
 use crate::options::Number;
 use crate::policy::Purpose;
@@ -113,7 +114,8 @@ pub struct Names {
 }
 
 impl Names {
-    /// The tags of the transport's repository (distribution-spec, "Listing Tags").
+    /// The tags of the transport's repository (distribution-spec, "Listing Tags"). What is listed and is no tag
+    /// by its grammar is passed over and logged.
     pub fn tags(transport: &Transport) -> Self {
         Self::new(transport, "./tags/list", "tags")
     }
@@ -151,7 +153,7 @@ impl Names {
                 return Ok(None);
             };
             let url = page.url();
-            let names = parse_names(page.body()?, self.member)
+            let mut names = parse_names(page.body()?, self.member)
                 .ok_or_else(|| Error::protocol(format!("{url} sent no list of {}", self.member)))?;
             self.empty = if names.is_empty() { self.empty + 1 } else { 0 };
             if self.empty > MAX_EMPTY {
@@ -159,8 +161,21 @@ impl Names {
                     "{url}: {MAX_EMPTY} pages in a row were empty"
                 )));
             }
+            if self.member == "tags" {
+                names.retain(|name| self.is_tag(name));
+            }
             self.ready.extend(names);
         }
+    }
+
+    /// Some registries list among the tags what is none, such as digests. Nothing could be done with it.
+    fn is_tag(&self, name: &str) -> bool {
+        let is_tag = Tag::parse(name).is_ok();
+        if !is_tag {
+            let log = self.pages.transport.options().log();
+            log.info(|| format!("passed over in the list of tags, for it is no tag: {name:.200}"));
+        }
+        is_tag
     }
 }
 

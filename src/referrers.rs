@@ -46,6 +46,8 @@ impl Referrers {
             artifact_type.map_or_else(String::new, |t| format!("?artifactType={}", form_encode(t)));
         let mut request = Request::new(None, &format!("./referrers/{digest}{filter}"));
         request.accept_type(media_type::OCI_INDEX);
+        // "See other" is a web page, not followed; what else redirects may lead to the API.
+        request.accept_status(200).accept_status(303);
         Ok(Self {
             pages: Pages::new(transport, &request),
             transport: transport.clone(),
@@ -70,14 +72,26 @@ impl Referrers {
                 return Ok(None);
             }
             let body = match self.pages.next_page(op) {
+                Ok(Some(page)) if page.status() == 303 => match self.state {
+                    State::New => match self.by_tag(op)? {
+                        Some(body) => body,
+                        None => continue,
+                    },
+                    _ => {
+                        return Err(Error::protocol(format!(
+                            "{} sends readers of the referrers elsewhere",
+                            page.url()
+                        ))
+                        .with_http_status(303));
+                    }
+                },
                 Ok(Some(mut page)) => page.take_body()?,
                 Ok(None) => {
                     self.state = State::Last;
                     continue;
                 }
                 Err(e) if self.state == State::New && is_missing_api(&e) => {
-                    self.state = State::Last;
-                    match tagged_index(&self.transport, &self.digest, op)? {
+                    match self.by_tag(op)? {
                         Some(body) => body,
                         None => continue,
                     }
@@ -107,6 +121,14 @@ impl Referrers {
                     .map(|d| d.to_string()),
             );
         }
+    }
+}
+
+impl Referrers {
+    /// The index under the referrers tag, which is all there is without the API.
+    fn by_tag(&mut self, op: Option<&Op>) -> Result<Option<Vec<u8>>> {
+        self.state = State::Last;
+        tagged_index(&self.transport, &self.digest, op)
     }
 }
 

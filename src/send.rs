@@ -59,6 +59,11 @@ pub(crate) trait Signer {
 
     /// Told that the origin answered 401; whether to sign and send again.
     fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool>;
+
+    /// Told that the origin answered 403; whether to sign and send again.
+    fn forbidden(&mut self) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// What came back, and from where.
@@ -136,7 +141,12 @@ impl Route<'_> {
                 Err(e) => return Err(e),
             };
             let status = answer.status;
-            if carries && status == 401 && signer.refused(&url, &answer.headers)? {
+            let again = match status {
+                401 if carries => signer.refused(&url, &answer.headers)?,
+                403 if carries => signer.forbidden()?,
+                _ => false,
+            };
+            if again {
                 answer.body.discard();
                 continue;
             }

@@ -202,7 +202,7 @@ impl Transport {
             401 => {}
             _ => return Err(self.unexpected_ping(answer)),
         }
-        let mut signer = CallSigner::new(&self.0.auth, &route, Scopes::default());
+        let mut signer = CallSigner::of_ping(&self.0.auth, &route);
         if !signer.refused(&answer.url, &answer.headers)? {
             return Err(self.refusal("GET", answer));
         }

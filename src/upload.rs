@@ -23,6 +23,10 @@ use crate::source::{Opened, ReadBytes, Source};
 use crate::transport::{Ask, Transport};
 use crate::url::Url;
 
+/// What a registry that refused a larger part as too large is tried with: the least any of them is known to take.
+const MODEST_CHUNK: u64 = 4 << 20;
+/// Smallest chunk that is tried.
+const SMALLEST_CHUNK: u64 = 64 << 10;
 /// Largest chunk a registry may demand with `OCI-Chunk-Min-Length`.
 const MAX_DEMANDED_CHUNK: u64 = 5 << 30;
 
@@ -288,6 +292,8 @@ struct Session {
     min_chunk: u64,
     /// A PUT was sent.
     committing: bool,
+    /// A part was answered with another status than 202.
+    is_odd: bool,
 }
 
 impl Session {
@@ -300,6 +306,7 @@ impl Session {
             offset: 0,
             min_chunk: 0,
             committing: false,
+            is_odd: false,
         }
     }
 
@@ -399,7 +406,7 @@ impl Session {
     /// stream.
     fn send_all(&mut self, tally: &Tally) -> Result<()> {
         let size = tally.source.size()?;
-        let chunk = self.chunk();
+        let mut chunk = self.chunk();
         let mut restarted = false;
         let mut stuck = false;
         loop {
@@ -415,6 +422,14 @@ impl Session {
             match self.patch(tally, length)? {
                 Patched::All => return Ok(()),
                 Patched::Some => stuck = false,
+                // Such a registry may take one part, in place of the whole.
+                Patched::Nothing if stuck && self.is_odd && chunk > 0 && !restarted => {
+                    self.call.log.info(|| {
+                        format!("{} takes no more parts: sending the whole", self.location)
+                    });
+                    chunk = 0;
+                    self.restart(&mut restarted)?;
+                }
                 Patched::Nothing if std::mem::replace(&mut stuck, true) => {
                     return Err(Error::protocol(format!(
                         "{} takes no more bytes",
@@ -424,8 +439,17 @@ impl Session {
                 // Once, the next attempt may do better.
                 Patched::Nothing => {}
                 Patched::Failed(failure, asked) => {
+                    let status = failure.http_status();
                     self.budget.pause(failure, asked, &self.call)?;
-                    match self.status()? {
+                    let had = self.offset;
+                    let now = self.status()?;
+                    // The place was right, so it is the size that was wrong.
+                    let is_unmoved =
+                        matches!(now, Status::At(n) if n == had || (had == 0 && n <= 1));
+                    if let (Some(413 | 416), Some(length), true) = (status, length, is_unmoved) {
+                        chunk = self.smaller(length).min(length);
+                    }
+                    match now {
                         // What 0-0 says of an upload is either one byte or none.
                         Status::At(offset) if offset > 1 || (offset == 1 && self.offset == 1) => {
                             if size.is_some_and(|size| offset > size) {
@@ -440,6 +464,12 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// The size of a part to try after one of this size was too large.
+    fn smaller(&self, length: u64) -> u64 {
+        let smaller = MODEST_CHUNK.min(length / 2);
+        smaller.max(self.min_chunk).max(SMALLEST_CHUNK)
     }
 
     /// Begins anew, once: the registry lost the upload.
@@ -483,13 +513,15 @@ impl Session {
             Err(e) => return Err(e),
         };
         match answer.status {
-            202 => {
+            // 202 by the specification; others answer 201 or 204. What arrived is told by Range.
+            status @ (200..=299) => {
+                self.is_odd |= status != 202;
                 self.move_to(&answer.url, &answer.headers)?;
                 let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
                 let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
                 let end = length.map_or_else(|| tally.position(), |length| self.offset + length);
                 let next = range::upload_range(told.as_deref())
-                    .map_err(|e| e.context(&answer.url).with_http_status(202))?
+                    .map_err(|e| e.context(&answer.url).with_http_status(status))?
                     .unwrap_or(end);
                 // Some registries say 0-0 where nothing has arrived yet.
                 let next = if end == 0 { 0 } else { next };
@@ -501,11 +533,19 @@ impl Session {
                 self.offset = next;
                 match length {
                     None if next == end => Ok(Patched::All),
-                    _ if moved || end == 0 => Ok(if end == 0 { Patched::All } else { Patched::Some }),
+                    _ if moved || end == 0 => Ok(if end == 0 {
+                        Patched::All
+                    } else {
+                        Patched::Some
+                    }),
                     _ => Ok(Patched::Nothing),
                 }
             }
             416 => {
+                let failure = self.transport.refusal("PATCH", answer);
+                Ok(Patched::Failed(failure, Some(Duration::ZERO)))
+            }
+            413 if length.is_some_and(|length| self.smaller(length) < length) => {
                 let failure = self.transport.refusal("PATCH", answer);
                 Ok(Patched::Failed(failure, Some(Duration::ZERO)))
             }
@@ -514,11 +554,6 @@ impl Session {
                 let failure = self.transport.refusal("PATCH", answer);
                 Ok(Patched::Failed(failure, asked))
             }
-            200..=299 => Err(Error::protocol(format!(
-                "{} answered {} to a part of an upload: it takes blobs only in one request (option upload-chunk-bytes 0)",
-                answer.url, answer.status
-            ))
-            .with_http_status(answer.status)),
             _ => Err(self.transport.refusal("PATCH", answer)),
         }
     }

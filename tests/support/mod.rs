@@ -9,3 +9,4 @@ pub mod registry;
 pub mod server;
 pub mod socks;
 pub mod token;
+pub mod world;

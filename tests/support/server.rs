@@ -465,6 +465,27 @@ impl Answer {
         self
     }
 
+    /// The status; 0 for raw bytes.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The same answer under another status.
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same answer with another value of this header field, where it has the field.
+    pub fn map_header(mut self, name: &str, change: impl Fn(&str) -> String) -> Self {
+        for (key, value) in &mut self.headers {
+            if key.eq_ignore_ascii_case(name.as_bytes()) {
+                *value = change(&String::from_utf8_lossy(value)).into_bytes();
+            }
+        }
+        self
+    }
+
     fn outcome(&self) -> String {
         match (self.raw, self.end, self.cut) {
             (true, Some(End::Reset), _) => "reset".to_owned(),
