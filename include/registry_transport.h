@@ -397,9 +397,10 @@ RT_API
 const char *rt_error_message(const rt_error *err);
 
 /**
- * HTTP status of the answer, or 0 if there was none.
+ * HTTP status of the answer, of the last one if the connection failed after it, or 0 if there was none.
  */
-RT_API int32_t rt_error_http_status(const rt_error *err);
+RT_API
+int32_t rt_error_http_status(const rt_error *err);
 
 /**
  * errno (or GetLastError) of the failed system call, or 0. errno itself is never set for you.
@@ -412,6 +413,17 @@ RT_API int32_t rt_error_os_code(const rt_error *err);
  */
 RT_API
 int64_t rt_error_retry_after_ms(const rt_error *err);
+
+/**
+ * What the refused answer said about request limits, as rt_response_rate_limit does. Returns 1 if it said
+ * anything, else 0.
+ */
+RT_API
+int32_t rt_error_rate_limit(const rt_error *err,
+                            int64_t *limit,
+                            int64_t *remaining,
+                            int64_t *window_ms,
+                            int64_t *reset_ms);
 
 /**
  * How many diagnostics the registry sent with the failure (distribution-spec, "Error Codes").
@@ -732,6 +744,18 @@ const char *rt_response_header_at(const rt_response *r,
  * Length of the body in bytes if the registry told it, or -1.
  */
 RT_API int64_t rt_response_length(const rt_response *r);
+
+/**
+ * What the answer says about request limits, from the RateLimit fields in use: requests allowed in a window,
+ * how many are left in it, its length, and the time until the count begins anew; -1 for what it does not say.
+ * Each pointer may be NULL. Returns 1 if the answer said anything, else 0.
+ */
+RT_API
+int32_t rt_response_rate_limit(const rt_response *r,
+                               int64_t *limit,
+                               int64_t *remaining,
+                               int64_t *window_ms,
+                               int64_t *reset_ms);
 
 /**
  * Digest of the content, computed from its bytes or, before they are read, told by the registry; or NULL. Lives

@@ -52,6 +52,7 @@ pub(crate) struct Authenticator {
     may_fall_back: bool,
     fell_back: AtomicBool,
     max_token: usize,
+    max_redirects: u64,
 }
 
 impl Authenticator {
@@ -80,6 +81,9 @@ impl Authenticator {
             may_fall_back: only_pulls && options.is_on(Switch::AnonymousFallback),
             fell_back: AtomicBool::new(false),
             max_token: options.size(Number::MaxToken),
+            max_redirects: options
+                .number(Number::MaxRedirects)
+                .min(MAX_TOKEN_REDIRECTS),
         }
     }
 
@@ -598,7 +602,7 @@ impl Exchange<'_> {
             headers: Vec::new(),
             body: None,
             repeat: Repeat::Always,
-            max_redirects: MAX_TOKEN_REDIRECTS,
+            max_redirects: self.auth.max_redirects,
             purpose: Purpose::Realm,
             wanted: &[],
         };
@@ -675,7 +679,7 @@ impl Exchange<'_> {
         let call = self.route.call;
         let mut answer = self.route.send_with(message, &mut signer, budget, origin)?;
         if answer.status != 200 {
-            let body = answer.body.read_what_comes(64 * 1024)?;
+            let body = answer.body.read_what_comes(call.limits().refusal)?;
             let kind = answer
                 .headers
                 .get(header::CONTENT_TYPE)
@@ -689,12 +693,18 @@ impl Exchange<'_> {
             };
             call.log
                 .info(|| format!("the token service answered {}", answer.status));
-            return Err(
-                token::refused(origin, &format!("it answered {}{said}", answer.status))
-                    .with_http_status(answer.status)
-                    .with_retry_after(retry::advice(answer.status, &answer.headers))
-                    .with_diagnostics(diagnostics),
-            );
+            return Err(token::refused(
+                origin,
+                &format!(
+                    "it answered {}{said}{}",
+                    answer.status,
+                    retry::plea(&answer.headers)
+                ),
+            )
+            .with_http_status(answer.status)
+            .with_retry_after(retry::advice(answer.status, &answer.headers))
+            .with_rate_limit(retry::rate_limit(&answer.headers))
+            .with_diagnostics(diagnostics));
         }
         let (body, more) = answer.body.read_up_to(self.auth.max_token)?;
         let body = Zeroizing::new(body);

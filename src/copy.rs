@@ -16,6 +16,7 @@ use crate::net::call::{Call, SLICE};
 use crate::op::Op;
 use crate::options::Number;
 use crate::response::Response;
+use crate::retry::Budget;
 use crate::source::{ReadBytes, Source};
 use crate::transport::Transport;
 
@@ -286,6 +287,8 @@ fn copy_blob(route: &Route<'_>, blob: &BlobRef, moved: &AtomicU64) -> Result<()>
         }
     }
     moved.fetch_add(blob.size, Ordering::Relaxed);
+    Budget::give_back(&route.dst_call);
+    Budget::give_back(&route.src_call);
     Ok(())
 }
 

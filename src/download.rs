@@ -14,6 +14,12 @@ use crate::retry::Budget;
 use crate::send::Answer;
 use crate::verify::Stream;
 
+/// A stretch of this many bytes is a good one, however it ended.
+const LONG_STRETCH: u64 = 64 * 1024;
+/// How many shorter stretches one download may have that cost no repetition: a server that hands out single
+/// bytes must not be asked for ever.
+const MAX_SHORT: u32 = 1000;
+
 /// A part of a blob as it comes in, asked for again from where it broke off.
 pub(crate) struct Download {
     place: Place,
@@ -27,8 +33,10 @@ pub(crate) struct Download {
     /// A strong validator of the representation (RFC 9110 section 8.8.3).
     etag: Option<HeaderValue>,
     budget: Budget,
-    /// Bytes came since the last time it was asked.
-    moved: bool,
+    /// Bytes that came since the last time it was asked.
+    moved: u64,
+    /// Short stretches so far.
+    short: u32,
     /// Asked for by range from the beginning.
     ranged: bool,
 }
@@ -62,7 +70,8 @@ impl Download {
             end,
             size,
             etag: None,
-            moved: false,
+            moved: 0,
+            short: 0,
             ranged: true,
         }
     }
@@ -242,7 +251,7 @@ impl Stream for Download {
                 Ok(0) => return Ok(0),
                 Ok(n) => {
                     self.position += n as u64;
-                    self.moved = true;
+                    self.moved += n as u64;
                     return Ok(n);
                 }
                 Err(e) if self.is_resumable(&e) => {
@@ -254,9 +263,9 @@ impl Stream for Download {
                     self.call
                         .log
                         .info(|| format!("resuming at byte {}: {}", self.position, e.message()));
-                    if std::mem::take(&mut self.moved) {
+                    if self.got_on(&e) {
                         // It works, in pieces: a new stretch has repetitions of its own.
-                        self.budget = self.place.transport.budget();
+                        Budget::give_back(&self.call);
                     } else {
                         self.budget.pause(e, None, &self.call)?;
                     }
@@ -268,6 +277,19 @@ impl Stream for Download {
 }
 
 impl Download {
+    /// Whether the stretch that `e` ended was long enough, or broke off early but not too often.
+    fn got_on(&mut self, e: &Error) -> bool {
+        match std::mem::take(&mut self.moved) {
+            0 => false,
+            LONG_STRETCH.. => true,
+            _ if e.kind() == ErrorKind::Timeout => false,
+            _ => {
+                self.short += 1;
+                self.short <= MAX_SHORT
+            }
+        }
+    }
+
     /// Whether asking again may help: the connection broke or stalled, but the call may go on.
     fn is_resumable(&self, e: &Error) -> bool {
         matches!(e.kind(), ErrorKind::Network | ErrorKind::Timeout) && self.call.check().is_ok()

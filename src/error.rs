@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::rate_limit::RateLimit;
+
 /// The class of a failure: what the caller can do about it, not where it happened.
 ///
 /// The numbers are those of the C constants `RT_E_…` and permanent.
@@ -66,6 +68,7 @@ struct Inner {
     http_status: Option<u16>,
     os_code: Option<i32>,
     retry_after: Option<Duration>,
+    rate_limit: Option<RateLimit>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -81,6 +84,7 @@ impl Error {
             http_status: None,
             os_code: None,
             retry_after: None,
+            rate_limit: None,
             diagnostics: Vec::new(),
         }))
     }
@@ -110,6 +114,11 @@ impl Error {
         self.0.retry_after
     }
 
+    /// What the refused answer said about request limits.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        self.0.rate_limit
+    }
+
     /// What the registry said about the failure.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.0.diagnostics
@@ -127,6 +136,11 @@ impl Error {
 
     pub(crate) fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
         self.0.retry_after = wait;
+        self
+    }
+
+    pub(crate) fn with_rate_limit(mut self, limit: Option<RateLimit>) -> Self {
+        self.0.rate_limit = limit;
         self
     }
 

@@ -16,7 +16,7 @@
 //!
 //! ```text
 //! name digest media_type url scope        what is written, parsed once
-//! challenge link range retry_after        header fields, by their grammar
+//! challenge link range retry_after rate_limit   header fields, by their grammar
 //! diagnostics error secret log options op
 //! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
 //! policy retry flight                     decisions: where to, again when, who flies
@@ -49,6 +49,7 @@ pub mod name;
 pub mod op;
 pub mod options;
 pub mod pages;
+pub mod rate_limit;
 pub mod referrers;
 pub mod request;
 pub mod response;

@@ -11,7 +11,7 @@ mod tls;
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -430,24 +430,28 @@ impl Shared {
 
     fn dial(&self, https: bool, host: &str, port: u16) -> Result<Box<dyn Transport>> {
         let call = call::current()?;
+        let end = Instant::now() + call.limits().connect;
         let Some(proxy) = self.proxies.for_host(https, host, port) else {
-            let addresses = dns::resolve(host, port, &call)?;
-            let stream = tcp::connect(host, &addresses, call.rule(), &call)?;
+            let addresses = dns::resolve(host, port, end, &call)?;
+            let stream = tcp::connect(host, &addresses, call.rule(), end, &call)?;
             call.enter_phase(Phase::Setup);
-            if let Ok(address) = stream.peer_addr() {
+            let address = stream.peer_addr().ok();
+            let tcp = Tcp::new(stream, BUFFER);
+            let made: Box<dyn Transport> = if https {
+                self.secure(Box::new(tcp), host, &call)?
+            } else {
+                Box::new(tcp)
+            };
+            // Not before the certificate was checked: a name alone may lead anywhere.
+            if let Some(address) = address {
                 call.connected(address.ip());
             }
-            let tcp = Tcp::new(stream, BUFFER);
-            return if https {
-                self.secure(Box::new(tcp), host, &call)
-            } else {
-                Ok(Box::new(tcp))
-            };
+            return Ok(made);
         };
         // The address rule is about where a registry may lead; the proxy is the user's own choice.
-        let addresses = dns::resolve(&proxy.host, proxy.port, &call)?;
+        let addresses = dns::resolve(&proxy.host, proxy.port, end, &call)?;
         let mut tcp = Tcp::new(
-            tcp::connect(&proxy.host, &addresses, Rule::ANY, &call)?,
+            tcp::connect(&proxy.host, &addresses, Rule::ANY, end, &call)?,
             BUFFER,
         );
         call.enter_phase(Phase::Setup);

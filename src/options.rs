@@ -104,17 +104,19 @@ keys! {
     }
     numbers {
         ConnectTimeout "connect-timeout-ms" "ms", default 30000, 1..=86400000,
-            "Limit for name resolution and connect, and then again for proxy and TLS handshake.";
+            "Limit for name resolution and connect together.";
+        TlsTimeout "tls-timeout-ms" "ms", default 30000, 1..=86400000,
+            "Limit for the handshakes on a new connection, with the proxy and of TLS.";
         ResponseTimeout "response-timeout-ms" "ms", default 60000, 1..=86400000,
             "Limit from the last byte of the request to the last byte of the head of the answer.";
         StallTimeout "stall-timeout-ms" "ms", default 60000, 1..=86400000,
             "A body that moves fewer than stall-bytes-per-second over this time ends the attempt.";
-        StallRate "stall-bytes-per-second" "bytes/s", default 1, 0..=1000000000,
+        StallRate "stall-bytes-per-second" "bytes/s", default 1000, 0..=1000000000,
             "Lowest rate of a body; 0 asks for any byte at all in stall-timeout-ms.";
         Timeout "timeout-ms" "ms", default 0, 0..=2592000000,
             "Limit for a whole call, its answer's body included; 0 for none. An rt_op may set a shorter one.";
         Retries "retries" "attempts", default 3, 0..=100,
-            "How often a request is repeated after a broken connection or one of 408, 429, 500, 502, 503, 504, when it may be repeated at all.";
+            "How often a call repeats requests after a broken connection or one of 408, 429, 500, 502, 503, 504, when they may be repeated at all: ping, token, redirects and resumed bodies together. Content that arrives gives the repetitions back.";
         RetryDelay "retry-delay-ms" "ms", default 500, 0..=3600000,
             "Upper bound of the first pause before a repetition; it doubles each time, and the pause is chosen at random below it.";
         RetryBudget "retry-budget-ms" "ms", default 60000, 0..=86400000,

@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 use crate::file::PendingFile;
 use crate::net::call::Call;
 use crate::op::Op;
+use crate::rate_limit::RateLimit;
+use crate::retry;
 use crate::transport::Transport;
 use crate::url::Url;
 use crate::verify::Content;
@@ -110,6 +112,11 @@ impl Response {
     /// Length of the body in bytes if the registry told it.
     pub fn length(&self) -> Option<u64> {
         content_length(&self.headers)
+    }
+
+    /// What the answer says about request limits.
+    pub fn rate_limit(&self) -> Option<RateLimit> {
+        retry::rate_limit(&self.headers)
     }
 
     /// Digest of the content: computed from its bytes, or told by the registry before they are read.

@@ -7,13 +7,14 @@ use ureq::http::header::{self, HeaderMap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::Call;
 use crate::options::{Number, Options};
+use crate::rate_limit::RateLimit;
 use crate::retry_after;
 
-/// What is left of the repetitions of one call, its token exchanges and redirects included.
+/// The rules by which a call repeats requests. What it has spent is counted in the call, so that ping, token
+/// exchanges, redirects and resumed bodies share it.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    left: u64,
-    done: u32,
+    retries: u64,
     first_pause: Duration,
     waits: Duration,
 }
@@ -21,8 +22,7 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn of(options: &Options) -> Self {
         Self {
-            left: options.number(Number::Retries),
-            done: 0,
+            retries: options.number(Number::Retries),
             first_pause: options.millis(Number::RetryDelay),
             waits: options.millis(Number::RetryBudget),
         }
@@ -31,32 +31,30 @@ impl Budget {
     /// One attempt and no other.
     pub(crate) fn none() -> Self {
         Self {
-            left: 0,
-            done: 0,
+            retries: 0,
             first_pause: Duration::ZERO,
             waits: Duration::ZERO,
         }
     }
 
-    /// Waits before the next attempt, or gives `failure` back when there is none: the repetitions are used
-    /// up, or the wait asked for is longer than what may be waited.
-    pub(crate) fn pause(
-        &mut self,
-        failure: Error,
-        asked: Option<Duration>,
-        call: &Call,
-    ) -> Result<()> {
-        if self.left == 0 {
-            return Err(failure);
-        }
-        let pause = asked.unwrap_or_else(|| jitter(self.first_pause, self.done));
-        let beyond_call = call.remaining().is_some_and(|left| pause >= left);
-        if pause > self.waits || beyond_call {
-            return Err(failure);
-        }
-        self.left -= 1;
-        self.done += 1;
-        self.waits -= pause;
+    /// How long to wait before the next attempt; `None` when there is none: the repetitions are used up, or
+    /// the wait asked for is longer than what may be waited.
+    pub(crate) fn next(&self, asked: Option<Duration>, call: &Call) -> Option<Duration> {
+        let spent = call.spent();
+        let pause = asked.unwrap_or_else(|| jitter(self.first_pause, spent.repetitions));
+        let left = self.waits.saturating_sub(spent.waited);
+        let is_within = u64::from(spent.repetitions) < self.retries
+            && pause <= left
+            && call.remaining().is_none_or(|left| pause < left);
+        is_within.then_some(pause)
+    }
+
+    /// Waits before the next attempt.
+    pub(crate) fn wait(&self, pause: Duration, failure: &Error, call: &Call) -> Result<()> {
+        let mut spent = call.spent();
+        spent.repetitions = spent.repetitions.saturating_add(1);
+        spent.waited = spent.waited.saturating_add(pause);
+        drop(spent);
         call.log.info(|| {
             format!(
                 "trying again in {} ms: {}",
@@ -65,6 +63,19 @@ impl Budget {
             )
         });
         call.sleep(pause)
+    }
+
+    /// Waits before the next attempt, or gives `failure` back when there is none.
+    pub(crate) fn pause(&self, failure: Error, asked: Option<Duration>, call: &Call) -> Result<()> {
+        match self.next(asked, call) {
+            Some(pause) => self.wait(pause, &failure, call),
+            None => Err(failure),
+        }
+    }
+
+    /// The call got on: it may repeat as often as at its beginning. The time waited stays spent.
+    pub(crate) fn give_back(call: &Call) {
+        call.spent().repetitions = 0;
     }
 }
 
@@ -98,6 +109,37 @@ pub(crate) fn asked_for(headers: &HeaderMap) -> Option<Duration> {
         .find_map(|v| retry_after::parse(v, SystemTime::now()))
 }
 
+/// What the fields say about request limits.
+pub(crate) fn rate_limit(headers: &HeaderMap) -> Option<RateLimit> {
+    RateLimit::of(headers, SystemTime::now())
+}
+
+/// What the server asks for, for messages; empty when it asks for nothing.
+pub(crate) fn plea(headers: &HeaderMap) -> String {
+    asked_for(headers).map_or_else(String::new, |wait| {
+        format!("; it asks to wait {} s", wait.as_secs())
+    })
+}
+
+/// `e`, which ended the repetitions, with what the last answer before it said.
+pub(crate) fn after(e: Error, last: Option<Error>) -> Error {
+    match last {
+        Some(last)
+            if matches!(e.kind(), ErrorKind::Network | ErrorKind::Timeout)
+                && e.http_status().is_none() =>
+        {
+            let message = format!("{}; before that, {}", e.message(), last.message());
+            Error::new(e.kind(), message)
+                .with_os_code(e.os_code())
+                .with_http_status(last.http_status().unwrap_or(0))
+                .with_retry_after(e.retry_after().max(last.retry_after()))
+                .with_rate_limit(last.rate_limit())
+                .with_diagnostics(last.diagnostics().to_vec())
+        }
+        _ => e,
+    }
+}
+
 /// What an error says about trying again: the server's word, else a second for what may pass by itself.
 pub(crate) fn advice(status: u16, headers: &HeaderMap) -> Option<Duration> {
     asked_for(headers).or_else(|| is_transient(status).then_some(Duration::from_secs(1)))
@@ -125,7 +167,7 @@ mod tests {
         options.set_number("retry-delay-ms", 0).unwrap();
         options.set_number("retry-budget-ms", 1000).unwrap();
         let call = Call::new(None, &options, &std::sync::Arc::default());
-        let mut budget = Budget::of(&options);
+        let budget = Budget::of(&options);
         let fail = || Error::network("broken");
         assert!(
             budget

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::diagnostics;
 use crate::error::{Error, Result};
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
@@ -103,6 +104,20 @@ impl Route<'_> {
         budget: &mut Budget,
         owner: &Origin,
     ) -> Result<Answer> {
+        let mut last = None;
+        self.repeat(message, signer, budget, owner, &mut last)
+            .map_err(|e| retry::after(e, last))
+    }
+
+    /// Sends a message until there is an answer to give back. `last` is the answer that was repeated last.
+    fn repeat(
+        &self,
+        message: &Message<'_>,
+        signer: &mut dyn Signer,
+        budget: &mut Budget,
+        owner: &Origin,
+        last: &mut Option<Error>,
+    ) -> Result<Answer> {
         let mut url = message.url.clone();
         let mut method = message.method;
         let mut body = message.body;
@@ -177,11 +192,9 @@ impl Route<'_> {
             }
             let transient = retry::is_transient(status) && !is_wanted;
             if transient && repeats {
-                let asked = retry::asked_for(&answer.headers);
-                let failure =
-                    Error::status(format!("{url} answered {status}")).with_http_status(status);
-                if budget.pause(failure, asked, self.call).is_ok() {
-                    answer.body.discard();
+                if let Some(pause) = budget.next(retry::asked_for(&answer.headers), self.call) {
+                    let failure = last.insert(self.refusal(&url, answer)?);
+                    budget.wait(pause, failure, self.call)?;
                     continue;
                 }
                 // Out of repetitions: the caller gets the answer, and with it what the server says.
@@ -254,6 +267,31 @@ impl Route<'_> {
             Err(e) => log.debug(|| format!("< failed: {e}")),
         }
         answer
+    }
+
+    /// What an answer says that is repeated. It counts only if nothing better comes.
+    fn refusal(&self, url: &Url, answer: Incoming) -> Result<Error> {
+        let Incoming {
+            status,
+            headers,
+            mut body,
+        } = answer;
+        let text = body.read_what_comes(self.call.limits().refusal)?;
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok());
+        let diagnostics = diagnostics::parse(&text, kind);
+        let said = diagnostics::summary(&diagnostics);
+        let said = if said.is_empty() {
+            said
+        } else {
+            format!(" ({said})")
+        };
+        Ok(Error::status(format!("{url} answered {status}{said}"))
+            .with_http_status(status)
+            .with_retry_after(retry::advice(status, &headers))
+            .with_rate_limit(retry::rate_limit(&headers))
+            .with_diagnostics(diagnostics))
     }
 
     fn redirect(&self, url: &Url, answer: &Incoming) -> Result<(Url, Passage)> {

@@ -229,6 +229,7 @@ impl Transport {
         ))
         .with_http_status(status)
         .with_retry_after(refusal.retry_after())
+        .with_rate_limit(refusal.rate_limit())
         .with_diagnostics(refusal.diagnostics().to_vec())
     }
 
@@ -297,6 +298,10 @@ impl Transport {
     /// Ends every call now running with a `Cancelled` error and closes all connections. Later calls connect
     /// anew.
     pub fn close(&self) {
+        if self.check_process().is_err() {
+            // The connections are the parent's, and a thread that is not here may hold the lock.
+            return;
+        }
         self.0.closes.close();
         self.0.net.close();
     }
@@ -453,6 +458,7 @@ impl Transport {
         if !said.is_empty() {
             message = format!("{message} ({said})");
         }
+        message.push_str(&retry::plea(&answer.headers));
         if !has_body {
             message.push_str("; HEAD answers have no body that would say why");
         }
@@ -473,6 +479,7 @@ impl Transport {
         error
             .with_http_status(status)
             .with_retry_after(retry::advice(status, &answer.headers))
+            .with_rate_limit(retry::rate_limit(&answer.headers))
             .with_diagnostics(diagnostics)
     }
 

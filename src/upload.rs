@@ -30,6 +30,10 @@ const SMALLEST_CHUNK: u64 = 64 << 10;
 /// Largest chunk a registry may demand with `OCI-Chunk-Min-Length`.
 const MAX_DEMANDED_CHUNK: u64 = 5 << 30;
 
+/// A registry that takes less than this of a longer part, so many times in one upload, is not offered more.
+const LONG_PART: u64 = 64 * 1024;
+const MAX_SHORT: u32 = 1000;
+
 impl Transport {
     /// Uploads a blob unless it is there. `digest` `None` is computed while sending. `mount_from` names a
     /// repository of the same registry to take it from if possible.
@@ -409,7 +413,9 @@ impl Session {
         let mut chunk = self.chunk();
         let mut restarted = false;
         let mut stuck = false;
+        let mut short = 0;
         loop {
+            let before = self.offset;
             if size.is_some_and(|size| self.offset >= size && size > 0) {
                 tally.read_up_to(self.offset, &self.call)?;
                 return Ok(());
@@ -421,7 +427,19 @@ impl Session {
             };
             match self.patch(tally, length)? {
                 Patched::All => return Ok(()),
-                Patched::Some => stuck = false,
+                Patched::Some => {
+                    stuck = false;
+                    Budget::give_back(&self.call);
+                    if length.is_some_and(|wanted| self.offset < before + wanted.min(LONG_PART)) {
+                        short += 1;
+                    }
+                    if short > MAX_SHORT {
+                        return Err(Error::protocol(format!(
+                            "{} takes only a few bytes at a time",
+                            self.location
+                        )));
+                    }
+                }
                 // Such a registry may take one part, in place of the whole.
                 Patched::Nothing if stuck && self.is_odd && chunk > 0 && !restarted => {
                     self.call.log.info(|| {

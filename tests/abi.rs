@@ -366,7 +366,12 @@ fn valid(parameter: &str, name: &str) -> &'static str {
         "t" | "src" | "dst" => "t",
         "err" => "&err",
         _ if parameter.contains("**") => "(void *)&out[0]",
-        "len" | "size" | "got" | "done" | "total" if parameter.contains('*') => "(void *)&out[1]",
+        "len" | "size" | "got" | "done" | "total" | "limit" | "remaining" | "window_ms"
+        | "reset_ms"
+            if parameter.contains('*') =>
+        {
+            "(void *)&out[1]"
+        }
         "fail" => "NULL",
         "f" | "user" | "drop" | "read" | "rewind" => "NULL",
         "buf" => "buf",
@@ -408,6 +413,10 @@ fn each_argument_in_turn() {
         "value",
         "done",
         "total",
+        "limit",
+        "remaining",
+        "window_ms",
+        "reset_ms",
         "handle",
     ];
     let nullable_of = [
@@ -717,6 +726,7 @@ fn every_function_is_guarded() {
         "quietly(",
         "made(",
         "diagnostic(",
+        "rate_limit(",
     ];
     // These cannot panic: they return constants, or run in signal handlers.
     let bare = ["rt_abi", "rt_version", "rt_op_cancel"];

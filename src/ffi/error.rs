@@ -1,11 +1,13 @@
 //! Failures.
 
 use std::ffi::{CString, c_char};
+use std::time::Duration;
 
-use super::boundary::or;
+use super::boundary::{or, write};
 use super::handle::{Handle, lend, tag};
 use super::text::{c_text, pointer};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::rate_limit::RateLimit;
 
 /// RT_OK or one of the RT_E_ values.
 pub type rt_status = i32;
@@ -100,7 +102,7 @@ pub unsafe extern "C" fn rt_error_message(err: *const rt_error) -> *const c_char
     })
 }
 
-/// HTTP status of the answer, or 0 if there was none.
+/// HTTP status of the answer, of the last one if the connection failed after it, or 0 if there was none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_http_status(err: *const rt_error) -> i32 {
     or(0, || {
@@ -130,6 +132,49 @@ pub unsafe extern "C" fn rt_error_retry_after_ms(err: *const rt_error) -> i64 {
         let wait = unsafe { lend::<CError>(err) }?.error.retry_after();
         Ok(wait.map_or(-1, |w| i64::try_from(w.as_millis()).unwrap_or(i64::MAX)))
     })
+}
+
+/// What the refused answer said about request limits, as rt_response_rate_limit does. Returns 1 if it said
+/// anything, else 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_error_rate_limit(
+    err: *const rt_error,
+    limit: *mut i64,
+    remaining: *mut i64,
+    window_ms: *mut i64,
+    reset_ms: *mut i64,
+) -> i32 {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        rate_limit([limit, remaining, window_ms, reset_ms], || {
+            Ok(lend::<CError>(err)?.error.rate_limit())
+        })
+    }
+}
+
+/// Writes what `told` says, -1 for what it does not say.
+///
+/// # Safety
+/// The outs are NULL or writable.
+pub(super) unsafe fn rate_limit(
+    outs: [*mut i64; 4],
+    told: impl FnOnce() -> Result<Option<RateLimit>>,
+) -> i32 {
+    let told = or(None, told);
+    let limit = told.unwrap_or_default();
+    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let values = [
+        limit.limit,
+        limit.remaining,
+        limit.window.map(millis),
+        limit.reset.map(millis),
+    ];
+    for (out, value) in outs.into_iter().zip(values) {
+        let value = value.map_or(-1, |v| i64::try_from(v).unwrap_or(i64::MAX));
+        // SAFETY: the caller's.
+        unsafe { write(out, value) };
+    }
+    i32::from(told.is_some())
 }
 
 /// How many diagnostics the registry sent with the failure (distribution-spec, "Error Codes").

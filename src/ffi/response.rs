@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use super::boundary::{call, or, required, write};
-use super::error::{rt_error, rt_status};
+use super::error::{rate_limit, rt_error, rt_status};
 use super::handle::{Handle, give, lend, lend_opt, tag};
 use super::op::rt_op;
 use super::request::rt_req;
@@ -13,6 +13,7 @@ use super::text::{c_text, pointer, text};
 use super::transport::rt_transport;
 use crate::error::{Error, Result};
 use crate::op::Op;
+use crate::rate_limit::RateLimit;
 use crate::request::Request;
 use crate::response::Response;
 use crate::transport::Transport;
@@ -31,6 +32,7 @@ pub(super) struct CResponse {
     digest: Option<CString>,
     url: CString,
     is_anonymous: bool,
+    rate_limit: Option<RateLimit>,
     body: Mutex<Body>,
 }
 
@@ -59,6 +61,7 @@ pub(super) fn give_response(response: Response) -> *mut rt_response {
         digest: response.digest().map(|d| c_text(d.as_str())),
         url: c_text(&response.url()),
         is_anonymous: response.is_anonymous(),
+        rate_limit: response.rate_limit(),
         body: Mutex::new(Body {
             response,
             lent: None,
@@ -190,6 +193,25 @@ pub unsafe extern "C" fn rt_response_length(r: *const rt_response) -> i64 {
         let length = unsafe { lend::<CResponse>(r) }?.length;
         Ok(length.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1))
     })
+}
+
+/// What the answer says about request limits, from the RateLimit fields in use: requests allowed in a window,
+/// how many are left in it, its length, and the time until the count begins anew; -1 for what it does not say.
+/// Each pointer may be NULL. Returns 1 if the answer said anything, else 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_rate_limit(
+    r: *const rt_response,
+    limit: *mut i64,
+    remaining: *mut i64,
+    window_ms: *mut i64,
+    reset_ms: *mut i64,
+) -> i32 {
+    // SAFETY: the header's rules for handles and outs.
+    unsafe {
+        rate_limit([limit, remaining, window_ms, reset_ms], || {
+            Ok(lend::<CResponse>(r)?.rate_limit)
+        })
+    }
 }
 
 /// Digest of the content, computed from its bytes or, before they are read, told by the registry; or NULL. Lives

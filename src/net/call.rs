@@ -29,20 +29,34 @@ impl CloseCount {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     pub(crate) connect: Duration,
+    pub(crate) handshake: Duration,
     pub(crate) response: Duration,
     pub(crate) stall: Duration,
     pub(crate) stall_rate: u64,
+    /// Bytes of a refusal that are read.
+    pub(crate) refusal: usize,
 }
 
 impl Limits {
     pub(crate) fn of(options: &Options) -> Self {
         Self {
             connect: options.millis(Number::ConnectTimeout),
+            handshake: options.millis(Number::TlsTimeout),
             response: options.millis(Number::ResponseTimeout),
             stall: options.millis(Number::StallTimeout),
             stall_rate: options.number(Number::StallRate),
+            refusal: options.size(Number::MaxError),
         }
     }
+}
+
+/// What a call has spent on repetitions, on all its threads.
+#[derive(Debug, Default)]
+pub(crate) struct Spent {
+    /// Repetitions since the call last got on.
+    pub(crate) repetitions: u32,
+    /// Time waited before repetitions.
+    pub(crate) waited: Duration,
 }
 
 /// One running call. Shared by the call's thread with the connection it uses; used by one thread at a time.
@@ -53,6 +67,7 @@ pub(crate) struct Call {
     closes: Arc<CloseCount>,
     closes_at_start: u64,
     limits: Limits,
+    spent: Arc<Mutex<Spent>>,
     pub(crate) log: Log,
     /// Set when the threads that help this call must end.
     helpers_end: Arc<AtomicBool>,
@@ -119,6 +134,7 @@ impl Call {
             closes: Arc::clone(closes),
             closes_at_start: closes.0.load(Ordering::SeqCst),
             limits: Limits::of(options),
+            spent: Arc::default(),
             log: options.log().clone(),
             helpers_end: Arc::default(),
             is_helper: false,
@@ -148,6 +164,7 @@ impl Call {
             closes: Arc::clone(&self.closes),
             closes_at_start: self.closes_at_start,
             limits: self.limits,
+            spent: Arc::clone(&self.spent),
             log,
             helpers_end: Arc::clone(&self.helpers_end),
             is_helper,
@@ -199,6 +216,11 @@ impl Call {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What its repetitions have cost so far.
+    pub(crate) fn spent(&self) -> MutexGuard<'_, Spent> {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn op(&self) -> Option<&Op> {
@@ -263,12 +285,7 @@ impl Call {
         let mut attempt = self.attempt();
         match attempt.phase {
             Phase::Setup => {
-                if now.duration_since(attempt.since) >= self.limits.connect {
-                    return Err(Error::timeout(format!(
-                        "the proxy or TLS handshake took longer than connect-timeout-ms, {} ms",
-                        self.limits.connect.as_millis()
-                    )));
-                }
+                self.check_handshake(now.duration_since(attempt.since))?;
             }
             Phase::Head => {
                 if now.duration_since(attempt.since) >= self.limits.response {
@@ -299,6 +316,17 @@ impl Call {
         }
         drop(attempt);
         self.check()
+    }
+
+    /// Whether a handshake, of a proxy or of TLS, may go on after this time.
+    pub(crate) fn check_handshake(&self, took: Duration) -> Result<()> {
+        if took < self.limits.handshake {
+            return Ok(());
+        }
+        Err(Error::timeout(format!(
+            "the proxy or TLS handshake took longer than tls-timeout-ms, {} ms",
+            self.limits.handshake.as_millis()
+        )))
     }
 
     pub(crate) fn note_used_connection(&self) {

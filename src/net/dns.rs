@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 /// Most addresses of a host that are tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// Addresses of `host` (IPv6 may stand in brackets), in the order of the system resolver.
-pub(crate) fn resolve(host: &str, port: u16, call: &Call) -> Result<Vec<SocketAddr>> {
+/// Addresses of `host` (IPv6 may stand in brackets), in the order of the system resolver, if they are there
+/// before `end`.
+pub(crate) fn resolve(host: &str, port: u16, end: Instant, call: &Call) -> Result<Vec<SocketAddr>> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -30,7 +31,6 @@ pub(crate) fn resolve(host: &str, port: u16, call: &Call) -> Result<Vec<SocketAd
             Error::network(format!("cannot start a thread to resolve {host}: {e}"))
                 .with_os_code(e.raw_os_error())
         })?;
-    let end = Instant::now() + call.limits().connect;
     loop {
         call.check()?;
         match receiver.recv_timeout(SLICE) {

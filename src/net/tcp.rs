@@ -17,11 +17,12 @@ use crate::error::{Error, Result};
 /// RFC 8305 section 5: how long one address may keep the next one waiting.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// Connects to the first of `addresses` that answers and `rule` allows.
+/// Connects to the first of `addresses` that answers and `rule` allows, before `end`.
 pub(crate) fn connect(
     host: &str,
     addresses: &[SocketAddr],
     rule: Rule,
+    end: Instant,
     call: &Call,
 ) -> Result<TcpStream> {
     let allowed: Vec<SocketAddr> = interleave(addresses)
@@ -36,7 +37,6 @@ pub(crate) fn connect(
             "{host} is at {address}, an address this registry may not lead to: set option allow-private if it may"
         )));
     }
-    let end = Instant::now() + call.limits().connect;
     let mut waiting = allowed.iter();
     let mut trying: Vec<(OwnedFd, SocketAddr)> = Vec::new();
     let mut next_at = Instant::now();
@@ -58,6 +58,8 @@ pub(crate) fn connect(
                         Ok(socket) => trying.push((socket, address)),
                         Err(e) => {
                             last = Some((address, e));
+                            // There is nothing to wait for.
+                            next_at = now;
                             continue;
                         }
                     }

@@ -324,7 +324,7 @@ pub(crate) struct Tls {
 const MAX_RECORD: usize = 16 * 1024 + 256 + 5;
 
 impl Tls {
-    /// Shakes hands over `wire`, within the call's connect limit.
+    /// Shakes hands over `wire`, within the call's limit for it.
     pub(crate) fn handshake(
         wire: Box<dyn Wire>,
         config: Arc<ClientConfig>,
@@ -359,11 +359,7 @@ impl Tls {
             .map_err(|e| handshake_error(host, e))?
             .may_write
         {
-            if began.elapsed() >= call.limits().connect {
-                return Err(Error::timeout(format!(
-                    "the TLS handshake with {host} took longer than connect-timeout-ms"
-                )));
-            }
+            call.check_handshake(began.elapsed())?;
         }
         Ok(tls)
     }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -199,10 +199,23 @@ impl Gate {
         wait_until(&self.0.0, &self.0.1, |state| state.reached >= n)
     }
 
-    fn pass(&self, conn: &Conn) -> io::Result<()> {
+    /// Waits at the gate, on a thread that is no connection's.
+    pub fn wait(&self) {
+        let mut state = self.reach();
+        while !state.open {
+            state = self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn reach(&self) -> MutexGuard<'_, GateState> {
         let mut state = lock(&self.0.0);
         state.reached += 1;
         self.0.1.notify_all();
+        state
+    }
+
+    fn pass(&self, conn: &Conn) -> io::Result<()> {
+        let mut state = self.reach();
         while !state.open {
             state = match self.0.1.wait_timeout(state, Duration::from_millis(10)) {
                 Ok((state, _)) => state,

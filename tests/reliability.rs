@@ -1,0 +1,409 @@
+//! Names, addresses and repetitions: what is limited, shared by a whole call, and reported when it is used up.
+
+#[path = "support/resolver.rs"]
+mod resolver;
+mod support;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use registry_transport::creds::Creds;
+use registry_transport::error::{Error, ErrorKind};
+use registry_transport::op::Op;
+use registry_transport::options::Options;
+use registry_transport::request::Request;
+use registry_transport::source::Source;
+use registry_transport::transport::{Actions, Transport};
+use support::client::{
+    Deaf, ends, get, get_with, options, transport, transport_to, with, with_texts,
+};
+use support::registry::{noise, sha256};
+use support::server::{Answer, Gate, Request as Got, Server, script};
+
+// ---------------------------------------------------------------- names
+
+/// A resolver that does not answer holds up nobody who wants to stop, and nobody for ever.
+#[test]
+fn a_silent_resolver() {
+    let gate = Gate::new();
+    resolver::hold("silent.test", &gate);
+    let own = with(&[("retries", 0)]);
+    let transport = transport_to("silent.test:80", &own);
+    let op = Op::new();
+    ends(
+        ErrorKind::Cancelled,
+        "cancel",
+        || get_with(&transport, "/v2/x", Some(&op)).map(drop),
+        || gate.wait_reached(1),
+        || op.cancel(),
+    );
+    ends(
+        ErrorKind::Cancelled,
+        "close",
+        || get(&transport, "/v2/x").map(drop),
+        || gate.wait_reached(2),
+        || transport.close(),
+    );
+    for (key, what) in [("connect-timeout-ms", "resolved"), ("timeout-ms", "limit")] {
+        let began = Instant::now();
+        let options = with(&[(key, 200), ("retries", 0)]);
+        let error = get(&transport_to("silent.test:80", &options), "/v2/x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{key}: {error}");
+        assert!(error.message().contains(what), "{key}: {error}");
+        let took = began.elapsed();
+        assert!(
+            took >= Duration::from_millis(200) && took < Duration::from_secs(1),
+            "{key}: {took:?}"
+        );
+    }
+    gate.open();
+}
+
+/// One limit for a name and its addresses together: the time that the name took is not given anew.
+#[test]
+fn name_and_connection_share_a_limit() {
+    let deaf = Deaf::new();
+    let gate = Gate::new();
+    resolver::tell("late.test", &[&["127.0.0.1"]]);
+    resolver::hold("late.test", &gate);
+    let authority = format!("late.test:{}", deaf.address.port());
+    let options = with(&[("connect-timeout-ms", 1000), ("retries", 0)]);
+    let transport = transport_to(&authority, &options);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| get(&transport, "/v2/x").unwrap_err());
+        assert!(gate.wait_reached(1));
+        // The name takes most of the second that there is.
+        std::thread::sleep(Duration::from_millis(700));
+        gate.open();
+        let error = call.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.message().contains("no connection"), "{error}");
+    });
+    assert!(
+        began.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// Over http, whatever the name.
+fn plain(numbers: &[(&str, i64)]) -> Options {
+    let mut options = with(numbers);
+    options.set_text("scheme", "http").unwrap();
+    options
+}
+
+#[test]
+fn names_without_an_address() {
+    for (name, told) in [("nowhere.test", false), ("empty.test", true)] {
+        if told {
+            resolver::tell(name, &[&[]]);
+        }
+        let error = get(
+            &transport_to(&format!("{name}:80"), &with(&[("retries", 0)])),
+            "/v2/x",
+        )
+        .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Network, "{name}: {error}");
+        assert!(error.message().contains(name), "{error}");
+    }
+}
+
+// ---------------------------------------------------------------- addresses
+
+/// RFC 8305: a dead address delays the next one by a quarter of a second, a refusing one not at all, and the
+/// first connection that is made wins. The addresses are those of one name.
+#[test]
+fn happy_eyeballs() {
+    // A port on which 127.0.0.1 is deaf, 127.0.0.2 answers and 127.0.0.3 refuses.
+    let deaf = Deaf::new();
+    let port = deaf.address.port();
+    let server = Server::start_on(&format!("127.0.0.2:{port}"), |_| Answer::ok("fine"));
+    assert_eq!(server.address().port(), port);
+    for (name, addresses, least, most) in [
+        ("good.test", &["127.0.0.2"][..], 0, 200),
+        ("dead.test", &["127.0.0.1", "127.0.0.2"], 250, 800),
+        ("refusing.test", &["127.0.0.3", "127.0.0.2"], 0, 200),
+        (
+            "families.test",
+            &["127.0.0.3", "127.0.0.1", "::1", "127.0.0.2"],
+            250,
+            800,
+        ),
+        ("no-route.test", &["2001:db8::1", "127.0.0.2"], 0, 500),
+        ("both.test", &["127.0.0.2", "127.0.0.1"], 0, 200),
+    ] {
+        resolver::tell(name, &[addresses]);
+        let transport = transport_to(&format!("{name}:{port}"), &plain(&[("retries", 0)]));
+        let began = Instant::now();
+        let mut request = Request::new(None, "/v2/x");
+        request.header("Accept", "*/*");
+        assert_eq!(
+            transport
+                .request(&request, None)
+                .and_then(|mut r| r.take_body())
+                .unwrap(),
+            b"fine",
+            "{name}"
+        );
+        let took = began.elapsed().as_millis();
+        assert!((least..most).contains(&took), "{name}: {took} ms");
+        // The next request finds the connection; the name is not asked for again.
+        get(&transport, "/v2/x").unwrap();
+        assert_eq!(resolver::queries(name), 1, "{name}");
+    }
+    // All of them dead, and the failure of the last of them when all refuse.
+    resolver::tell("all-dead.test", &[&["127.0.0.1", "127.0.0.1"]]);
+    resolver::tell("all-refuse.test", &[&["127.0.0.3", "127.0.0.4"]]);
+    for (name, kind) in [
+        ("all-dead.test", ErrorKind::Timeout),
+        ("all-refuse.test", ErrorKind::Network),
+    ] {
+        let options = plain(&[("retries", 0), ("connect-timeout-ms", 600)]);
+        let error = get(&transport_to(&format!("{name}:{port}"), &options), "/v2/x").unwrap_err();
+        assert_eq!(error.kind(), kind, "{name}: {error}");
+    }
+}
+
+/// The limit of a handshake is one of its own.
+#[test]
+fn a_silent_handshake() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    for (what, mut options) in [
+        ("TLS", with_texts(&[("scheme", "https")])),
+        (
+            "proxy",
+            with_texts(&[("proxy", &format!("http://{address}"))]),
+        ),
+        (
+            "SOCKS",
+            with_texts(&[("proxy", &format!("socks5://{address}"))]),
+        ),
+    ] {
+        options.set_number("tls-timeout-ms", 200).unwrap();
+        options.set_number("retries", 0).unwrap();
+        let began = Instant::now();
+        let error = get(&transport_to(&address, &options), "/v2/x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{what}: {error}");
+        assert!(
+            error.message().contains("tls-timeout-ms"),
+            "{what}: {error}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(1), "{what}");
+    }
+}
+
+// ---------------------------------------------------------------- repetitions
+
+fn denied() -> Answer {
+    Answer::error(429, "TOOMANYREQUESTS", "slow down")
+}
+
+/// The repetitions of a call are counted over everything it does: the token, the request, its redirect, the
+/// upload's parts.
+#[test]
+fn one_budget() {
+    // Each path fails twice before it works.
+    let flaky = || {
+        let counts = std::sync::Mutex::new(std::collections::HashMap::<String, u32>::new());
+        move |r: &Got| {
+            let key = format!("{} {}", r.method, r.path);
+            let mut counts = support::server::lock(&counts);
+            let n = counts.entry(key).or_default();
+            *n += 1;
+            *n <= if r.method == "PUT" { 1 } else { 2 }
+        }
+    };
+    type Run = fn(&Transport) -> Result<(), Error>;
+    let request: Run = |t| get(t, "/v2/x").map(drop);
+    let put: Run = |t| {
+        t.blob_put(Some(&sha256(b"blob")), &Source::bytes(*b"blob"), None, None)
+            .map(drop)
+    };
+    let ping: Run = |t| t.ping(None);
+    for (what, run, failures) in [
+        // Token, the request with it, and the place it is redirected to.
+        ("request", request, 6),
+        ("ping", ping, 2),
+        // Token, HEAD, POST and, once, PUT; an upload whose PUT failed is begun anew.
+        ("upload", put, 7),
+    ] {
+        for enough in [true, false] {
+            let fails = flaky();
+            let server = Server::start(move |r| {
+                let anonymous = r.header("authorization").is_none() && r.path != "/token";
+                if r.method == "GET" && r.path.ends_with("/uploads/1") {
+                    return Answer::new(204).header("Range", "0-0");
+                }
+                if anonymous {
+                    return Answer::challenge(r#"Bearer realm="/token",service="s""#);
+                }
+                if fails(r) {
+                    return denied();
+                }
+                match (r.method.as_str(), r.path.as_str()) {
+                    (_, "/token") => Answer::ok(r#"{"token":"t"}"#),
+                    (_, "/v2/x") => Answer::redirect(307, "/v2/y"),
+                    ("HEAD", _) => Answer::new(404),
+                    ("POST", _) => Answer::new(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+                    ("PUT", _) => Answer::new(201),
+                    _ => Answer::ok("fine"),
+                }
+            });
+            let retries = if enough { failures } else { failures - 1 };
+            let creds = Creds::basic("user", "pass").unwrap();
+            let options = with(&[("retries", retries)]);
+            let name = format!("{}/a/b", server.authority());
+            let transport =
+                Transport::new(&name, Actions::push(), Some(&creds), Some(&options)).unwrap();
+            let result = run(&transport);
+            match result {
+                Ok(()) => assert!(enough, "{what}: {:?}", server.lines()),
+                Err(e) => {
+                    assert!(!enough, "{what}: {e}; {:?}", server.lines());
+                    assert_eq!(e.http_status(), Some(429), "{what}: {e}");
+                    assert_eq!(
+                        e.diagnostics().first().and_then(|d| d.code.as_deref()),
+                        Some("TOOMANYREQUESTS"),
+                        "{what}: {e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What the registry said before the connection failed is not lost, and a Retry-After that cannot be waited for
+/// is told, also in the message.
+#[test]
+fn the_last_word() {
+    // The answer, then nothing but broken connections.
+    let server = Server::start(script(vec![
+        denied().close(),
+        Answer::hang_up(),
+        Answer::hang_up(),
+        Answer::hang_up(),
+    ]));
+    let error = get(&transport(&server, &with(&[("retries", 3)])), "/v2/x").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status(), server.count()),
+        (ErrorKind::Network, Some(429), 4),
+        "{error}"
+    );
+    assert_eq!(error.diagnostics()[0].message.as_deref(), Some("slow down"));
+    assert!(error.message().contains("TOOMANYREQUESTS"), "{error}");
+    assert!(error.retry_after().is_some());
+    // The same for a token.
+    let server = Server::start(|r| match r.path.as_str() {
+        "/token" => Answer::error(503, "UNAVAILABLE", "closed").header("Retry-After", "4000"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let began = Instant::now();
+    let error = get(&transport(&server, &options()), "/v2/x").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Auth, Some(503))
+    );
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(4000)));
+    assert!(error.message().contains("4000 s"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    // And for a request.
+    let server = Server::start(|_| denied().header("Retry-After", "4000"));
+    let error = get(&transport(&server, &options()), "/v2/x").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Status, Some(429))
+    );
+    assert!(error.message().contains("4000 s"), "{error}");
+    assert_eq!(
+        error.diagnostics()[0].code.as_deref(),
+        Some("TOOMANYREQUESTS")
+    );
+    // A deadline that passes while an answer is waited for.
+    let gate = Gate::new();
+    let held = gate.clone();
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |_| match tries.fetch_add(1, Ordering::SeqCst) {
+        0 => denied(),
+        _ => Answer::ok("x").after(&held),
+    });
+    let error = get(&transport(&server, &with(&[("timeout-ms", 300)])), "/v2/x").unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Timeout, Some(429)),
+        "{error}"
+    );
+    assert!(error.message().contains("TOOMANYREQUESTS"), "{error}");
+    gate.open();
+}
+
+/// What the registry says of its limits can be read from answers and from errors.
+#[test]
+fn rate_limits() {
+    let server = Server::start(|r| {
+        let answer = match r.path.as_str() {
+            "/v2/fine" => Answer::ok("fine"),
+            "/token" => Answer::new(429),
+            "/v2/token" => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            _ => denied(),
+        };
+        answer
+            .header("RateLimit-Limit", "100;w=21600")
+            .header("RateLimit-Remaining", "76;w=21600")
+    });
+    let transport = transport(&server, &with(&[("retries", 1)]));
+    let request = |path| transport.request(&Request::new(None, path), None);
+    let told = request("/v2/fine").unwrap().rate_limit().unwrap();
+    assert_eq!((told.limit, told.remaining), (Some(100), Some(76)));
+    assert_eq!(
+        (told.window, told.reset),
+        (Some(Duration::from_secs(21600)), None)
+    );
+    for path in ["/v2/denied", "/v2/token"] {
+        assert_eq!(
+            request(path).unwrap_err().rate_limit(),
+            Some(told),
+            "{path}"
+        );
+    }
+    let silent = Server::start(|_| Answer::ok("x"));
+    let quiet = support::client::transport(&silent, &options());
+    assert_eq!(
+        quiet
+            .request(&Request::new(None, "/v2/"), None)
+            .unwrap()
+            .rate_limit(),
+        None
+    );
+}
+
+/// A server that hands out a blob byte by byte is not asked for ever.
+#[test]
+fn a_miserly_server() {
+    let data = Arc::new(noise("miser", 100_000));
+    let digest = sha256(&data);
+    let own = Arc::clone(&data);
+    let server = Server::start(move |r| {
+        let first: Option<usize> = r
+            .header("range")
+            .and_then(|v| v.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+        let answer = match first {
+            None => Answer::ok(&own[..]),
+            Some(first) => Answer::new(206)
+                .header("Content-Range", format!("bytes {first}-99999/100000"))
+                .body(&own[first..]),
+        };
+        answer.cut_after(1)
+    });
+    let error = transport(&server, &with(&[("retries", 2)]))
+        .blob_get(&digest, None)
+        .and_then(|mut r| r.take_body())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    // The first request, those for the rest, and the repetitions.
+    assert_eq!(server.count(), 1 + 1000 + 2);
+}
