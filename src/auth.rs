@@ -97,9 +97,12 @@ impl Authenticator {
         self.cache.known(route.policy.home())
     }
 
-    /// Whether there are credentials that may have been refused.
+    /// Whether there are credentials that may have been refused: not where the source had none.
     pub(crate) fn has_credentials(&self) -> bool {
-        !matches!(self.creds.fixed(), Some(Credential::Anonymous)) && !self.fell_back()
+        let is_none = |c: &Credential| *c == Credential::Anonymous;
+        let has_none = self.creds.fixed().is_some_and(is_none)
+            || self.credential.peek().is_some_and(|c| is_none(&c));
+        !has_none && !self.fell_back()
     }
 
     /// Forgets a credential that was refused, so that the next use asks its source again.

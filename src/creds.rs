@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::Call;
 use crate::secret::Secret;
 use env::Env;
@@ -154,7 +154,10 @@ impl Creds {
         let deadline = call
             .deadline()
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
-        let cancelled = || call.check().is_err();
+        let cancelled = || {
+            let over = call.check();
+            over.is_err_and(|e| e.kind() == ErrorKind::Cancelled)
+        };
         match &*self.0 {
             Source::Fixed(credential) => Ok((credential.clone(), "the program".to_owned())),
             Source::Docker(store) => {

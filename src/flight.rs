@@ -64,6 +64,14 @@ impl<T: Clone> Flight<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The value there is.
+    pub(crate) fn peek(&self) -> Option<T> {
+        self.lock()
+            .value
+            .as_ref()
+            .map(|shared| shared.value.clone())
+    }
+
     /// The value there is if `usable` says so, else the one that `make` makes, on this thread or on one that
     /// came before.
     pub(crate) fn get(

@@ -26,7 +26,7 @@
 //! request response pages manifest         what the program sees
 //! blob download parallel save verify      content in
 //! upload source referrers copy            content out and across
-//! ffi                                     the C boundary, the only place with `unsafe`
+//! ffi                                     the C boundary, the only place with `unsafe`; ffi/child is for helpers
 //! ```
 
 #![deny(unsafe_code)]
@@ -72,6 +72,9 @@ mod ffi;
 mod auth;
 pub mod blob;
 mod challenge;
+#[allow(unsafe_code)]
+#[path = "ffi/child.rs"]
+mod child;
 mod diagnostics;
 mod download;
 mod file;

@@ -12,13 +12,12 @@ use registry_transport::options::Options;
 use registry_transport::pages::Names;
 use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
+use support::c;
 use support::pki::Ca;
 use support::real::{DockerRegistry, cert_dir, skopeo_ok};
 use support::registry::Registry;
 use support::server::Server;
 use support::token::TokenServer;
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A real registry with token access over TLS, and what is around it.
 struct Guarded {
@@ -80,11 +79,6 @@ fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = BUILT.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        let exe = std::env::current_exe().unwrap();
-        let library = exe.parent().unwrap().join("libregistry_transport.so");
-        for name in ["libregistry_transport.so", "libregistry_transport.so.1"] {
-            std::os::unix::fs::symlink(&library, folder.path().join(name)).unwrap();
-        }
         let shared = ["common", "json", "layout"];
         for (program, own) in [
             ("pull", &["transfer", "platform"][..]),
@@ -94,32 +88,9 @@ fn example(name: &str) -> PathBuf {
             ("cat-blob", &[]),
             ("request", &[]),
         ] {
-            let mut cc = Command::new("cc");
-            cc.args([
-                "-std=c99",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                "-pedantic",
-                "-O1",
-                "-g",
-                "-I",
-            ])
-            .arg(format!("{ROOT}/include"));
-            for source in shared.iter().chain(own).chain([&program]) {
-                cc.arg(format!("{ROOT}/examples-c/{source}.c"));
-            }
-            cc.arg("-L")
-                .arg(folder.path())
-                .arg(format!("-Wl,-rpath,{}", folder.path().display()));
-            cc.args(["-lregistry_transport", "-pthread", "-o"])
-                .arg(folder.path().join(program));
-            let output = cc.output().expect("a C compiler");
-            assert!(
-                output.status.success(),
-                "{program}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            let sources = shared.iter().chain(own).chain([&program]);
+            let sources: Vec<_> = sources.map(|name| format!("examples-c/{name}")).collect();
+            c::build(folder.path(), &sources);
         }
         folder
     });

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::Credential;
 use super::entry::{self, Json};
+use crate::child;
 use crate::error::{Error, Result};
 
 /// Most time a helper gets. Some ask a person.
@@ -175,16 +176,10 @@ fn run(
         Error::auth(format!("{what}: {e}")).with_os_code(e.raw_os_error())
     };
     let mut command = Command::new(program);
-    command
-        .arg("get")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.stdin(filled_pipe(input.as_bytes()).map_err(|e| failed("no pipe to the helper", e))?);
-    let mut helper = Running(
-        command
-            .spawn()
-            .map_err(|e| failed("cannot be started", e))?,
-    );
+    let mut helper =
+        Running(child::spawn(command, program, "get").map_err(|e| failed("cannot be started", e))?);
     let mut stdout = Capture::new(helper.0.stdout.take(), STDOUT_LIMIT)
         .map_err(|e| failed("cannot be read", e))?;
     let mut stderr = Capture::new(helper.0.stderr.take(), STDERR_LIMIT)
@@ -245,7 +240,7 @@ fn run(
 /// A pipe that holds `input` and has no writer any more. Filled while its reader is ours, it cannot raise
 /// `SIGPIPE`, whatever the helper does.
 fn filled_pipe(input: &[u8]) -> io::Result<Stdio> {
-    let (reader, writer) = new_pipe()?;
+    let (reader, writer) = child::new_pipe()?;
     let mut rest = input;
     while !rest.is_empty() {
         match rustix::io::write(&writer, rest) {
@@ -255,19 +250,6 @@ fn filled_pipe(input: &[u8]) -> io::Result<Stdio> {
         }
     }
     Ok(Stdio::from(reader))
-}
-
-#[cfg(not(target_vendor = "apple"))]
-fn new_pipe() -> io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
-}
-
-#[cfg(target_vendor = "apple")]
-fn new_pipe() -> io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
-    let (reader, writer) = rustix::pipe::pipe()?;
-    rustix::io::fcntl_setfd(&reader, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::CLOEXEC)?;
-    Ok((reader, writer))
 }
 
 /// A helper, which is stopped when this is dropped.
