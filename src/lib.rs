@@ -17,7 +17,7 @@
 //! ```text
 //! name digest media_type url scope        what is written, parsed once
 //! challenge link range retry_after rate_limit   header fields, by their grammar
-//! diagnostics error secret log options op
+//! diagnostics error secret log options op process
 //! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
 //! policy retry flight                     decisions: where to, again when, who flies
 //! creds token auth                        credentials, tokens, what to do about a 401
@@ -85,6 +85,7 @@ mod media_type;
 mod net;
 mod parallel;
 mod policy;
+mod process;
 mod range;
 mod retry;
 mod retry_after;

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use crate::blob::Place;
 use crate::error::Result;
 use crate::net::call::{Call, SLICE};
+use crate::process::{Worker, is_this};
 use crate::verify::Stream;
 
 /// Bytes of a segment.
@@ -27,9 +27,10 @@ pub(crate) struct Parallel {
     passed: usize,
     /// Segments that came before their turn.
     early: BTreeMap<u64, Result<Vec<u8>>>,
-    results: Receiver<(u64, Result<Vec<u8>>)>,
+    results: Option<Receiver<(u64, Result<Vec<u8>>)>>,
+    process: u32,
     plan: Arc<Plan>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<Worker<(), ()>>,
 }
 
 /// What the threads take their work from.
@@ -113,10 +114,7 @@ impl Parallel {
                     sender.clone(),
                     call.quiet(),
                 );
-                std::thread::Builder::new()
-                    .name("rt-range".to_owned())
-                    .spawn(move || work(&place, &plan, &sender, &call))
-                    .ok()
+                Worker::start("rt-range", (), move || work(&place, &plan, &sender, &call)).ok()
             })
             .collect();
         Self {
@@ -127,7 +125,8 @@ impl Parallel {
             current: begun,
             passed: 0,
             early: BTreeMap::new(),
-            results,
+            results: Some(results),
+            process: std::process::id(),
             plan,
             threads,
         }
@@ -155,7 +154,11 @@ impl Parallel {
                 };
             }
             self.call.check()?;
-            match self.results.recv_timeout(SLICE) {
+            let arrived = match &self.results {
+                Some(results) => results.recv_timeout(SLICE),
+                None => Err(RecvTimeoutError::Disconnected),
+            };
+            match arrived {
                 Ok((at, result)) => {
                     self.early.insert(at, result);
                 }
@@ -216,8 +219,12 @@ impl Drop for Parallel {
     fn drop(&mut self) {
         self.plan.stop();
         self.call.abandon_quiet();
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        if is_this(self.process) {
+            self.threads.clear();
+        } else {
+            // A thread that is not here may have been sending.
+            std::mem::forget(std::mem::take(&mut self.threads));
+            std::mem::forget(self.results.take());
         }
     }
 }

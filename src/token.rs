@@ -1,7 +1,7 @@
 //! Access tokens: what a token service answers, and the cache that threads and transports share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,6 +10,7 @@ use crate::auth::Known;
 use crate::creds::{Fingerprint, is_b64token};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
+use crate::process::PerProcess;
 use crate::scope::Scopes;
 use crate::secret::Secret;
 use crate::url::Origin;
@@ -142,27 +143,8 @@ impl TokenCache {
 /// The cache that the transports of this process share. A forked child has one of its own: the parent's may
 /// have been locked by a thread that the child does not have.
 pub(crate) fn shared_cache() -> Arc<TokenCache> {
-    struct Node {
-        process: u32,
-        cache: Arc<TokenCache>,
-        next: OnceLock<Box<Node>>,
-    }
-    static FIRST: OnceLock<Box<Node>> = OnceLock::new();
-    let process = std::process::id();
-    let mut place = &FIRST;
-    loop {
-        let node = place.get_or_init(|| {
-            Box::new(Node {
-                process,
-                cache: Arc::default(),
-                next: OnceLock::new(),
-            })
-        });
-        if node.process == process {
-            return Arc::clone(&node.cache);
-        }
-        place = &node.next;
-    }
+    static CACHE: PerProcess<Arc<TokenCache>> = PerProcess::new();
+    Arc::clone(CACHE.get(Arc::default))
 }
 
 /// An error of the token service that says what to do, and nothing it must not.

@@ -15,6 +15,7 @@ use crate::net::call::{Call, CloseCount};
 use crate::op::Op;
 use crate::options::{Number, Options, Text};
 use crate::policy::{Policy, Purpose};
+use crate::process;
 use crate::request::Request;
 use crate::response::{Parts, Response, told_digest};
 use crate::retry::{self, Budget};
@@ -338,7 +339,7 @@ impl Transport {
 
     /// Fails in a child made by `fork`: two processes on one TLS connection break it for both.
     pub(crate) fn check_process(&self) -> Result<()> {
-        if std::process::id() == self.0.process {
+        if process::is_this(self.0.process) {
             Ok(())
         } else {
             Err(Error::state(

@@ -1,11 +1,11 @@
 //! Bodies on their way to the reader, with or without a digest to check.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::net::{BUFFER, Body};
+use crate::process::Worker;
 use crate::url::Url;
 
 /// Bodies from this size on are hashed by a thread of their own.
@@ -252,75 +252,55 @@ impl<S: Stream> Content for Verified<S> {
 }
 
 /// A thread that hashes pieces while the next ones come in. It ends with the body it belongs to.
-struct HashThread {
-    pieces: Option<SyncSender<Piece>>,
-    done: Receiver<Piece>,
-    thread: Option<JoinHandle<Digest>>,
+struct HashThread(Worker<Pieces, Digest>);
+
+/// To the thread and back.
+struct Pieces {
+    to: SyncSender<Piece>,
+    back: Receiver<Piece>,
 }
 
 impl HashThread {
     /// Without a thread to be had, hashing is done by the reader.
     fn start(hasher: Hasher) -> Hash {
-        let (pieces, incoming) = sync_channel::<Piece>(WAITING);
-        let (give_back, done) = sync_channel(WAITING + 2);
+        let (to, incoming) = sync_channel::<Piece>(WAITING);
+        let (give_back, back) = sync_channel(WAITING + 2);
         let mut own = hasher.clone();
-        let thread = std::thread::Builder::new()
-            .name("rt-digest".to_owned())
-            .spawn(move || {
-                for piece in incoming {
-                    own.update(piece.bytes());
-                    // A piece nobody waits for is simply freed.
-                    let _ = give_back.try_send(piece);
-                }
-                own.finish()
-            });
-        match thread {
-            Ok(thread) => Hash::Beside(HashThread {
-                pieces: Some(pieces),
-                done,
-                thread: Some(thread),
-            }),
-            Err(_) => Hash::Here(hasher),
-        }
+        let worker = Worker::start("rt-digest", Pieces { to, back }, move || {
+            for piece in incoming {
+                own.update(piece.bytes());
+                // A piece nobody waits for is simply freed.
+                let _ = give_back.try_send(piece);
+            }
+            own.finish()
+        });
+        worker.map_or(Hash::Here(hasher), |worker| Hash::Beside(Self(worker)))
     }
 
     fn update(&self, piece: Piece) -> Result<()> {
-        let lost = || Error::internal("the digest thread ended early");
-        self.pieces
-            .as_ref()
-            .ok_or_else(lost)?
-            .send(piece)
-            .map_err(|_| lost())
+        self.0
+            .channel()
+            .and_then(|pieces| pieces.to.send(piece).ok())
+            .ok_or_else(|| Error::internal("the digest thread ended early"))
     }
 
     /// A piece that was hashed, emptied, or a new one.
     fn spare(&self) -> Piece {
-        let mut piece = self.done.try_recv().unwrap_or_default();
+        let back = self
+            .0
+            .channel()
+            .and_then(|pieces| pieces.back.try_recv().ok());
+        let mut piece = back.unwrap_or_default();
         piece.filled = 0;
         piece
     }
 
-    fn finish(mut self) -> Result<Digest> {
-        self.pieces = None;
-        let thread = self
-            .thread
-            .take()
-            .ok_or_else(|| Error::internal("the digest was asked for twice"))?;
-        thread
-            .join()
-            .map_err(|_| Error::internal("the digest thread panicked"))
+    fn finish(self) -> Result<Digest> {
+        self.0
+            .finish()
+            .ok_or_else(|| Error::internal("the digest thread panicked"))
     }
 }
-
-impl Drop for HashThread {
-    fn drop(&mut self) {
-        self.pieces = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,62 +4,11 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::path::Path;
+use std::process::Command;
 
+use support::c::{ROOT, built, compile, library, must, play};
 use support::server::{Answer, Server};
-
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// Runs a program that must be there.
-fn run(command: &mut Command) -> Output {
-    command.output().unwrap_or_else(|e| {
-        panic!("{command:?}: {e}; the tests need a C compiler, binutils and valgrind")
-    })
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn must(command: &mut Command) -> String {
-    let output = run(command);
-    assert!(
-        output.status.success(),
-        "{command:?} failed:\n{}",
-        text(&output)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Where cargo put the library that belongs to this test.
-fn built() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    exe.parent().unwrap().to_owned()
-}
-
-/// A folder with the library under the names a linker and a loader look for.
-fn library() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            for name in ["libregistry_transport.so", "libregistry_transport.so.1"] {
-                std::os::unix::fs::symlink(
-                    built().join("libregistry_transport.so"),
-                    folder.path().join(name),
-                )
-                .unwrap();
-            }
-            folder
-        })
-        .path()
-}
 
 fn header() -> String {
     std::fs::read_to_string(Path::new(ROOT).join("include/registry_transport.h")).unwrap()
@@ -104,65 +53,12 @@ fn functions() -> Vec<Function> {
     out
 }
 
-/// Compiles a C program against the shared library.
-fn compile(source: &Path, name: &str) -> PathBuf {
-    let out = library().join(name);
-    let mut cc = Command::new("cc");
-    cc.args([
-        "-std=c99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pedantic",
-        "-g",
-        "-I",
-    ])
-    .arg(Path::new(ROOT).join("include"))
-    .arg(source)
-    .arg("-L")
-    .arg(library())
-    .arg(format!("-Wl,-rpath,{}", library().display()))
-    .args(["-lregistry_transport", "-lpthread", "-ldl", "-o"])
-    .arg(&out);
-    must(&mut cc);
-    out
-}
-
 fn registry() -> Server {
     Server::start(|request| match request.path.as_str() {
         "/v2/hello" => Answer::new(200).body("hello there"),
         "/v2/hangup" => Answer::reset(),
         _ => Answer::new(404),
     })
-}
-
-/// A server that hangs up while a body is being sent.
-fn hanging_up() -> Server {
-    Server::builder()
-        .early(|request| (request.path == "/v2/hangup").then(Answer::reset))
-        .start(|request| match request.path.as_str() {
-            "/v2/hello" => Answer::new(200).body("hello there"),
-            _ => Answer::new(404),
-        })
-}
-
-/// Runs a compiled test, plain and under valgrind.
-fn play(program: &Path, arguments: &[&str], with_valgrind: bool) {
-    assert_eq!(must(Command::new(program).args(arguments)), "ok\n");
-    if with_valgrind {
-        let mut valgrind = Command::new("valgrind");
-        valgrind
-            .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
-            .args([
-                "--errors-for-leak-kinds=definite,indirect,possible",
-                "--show-leak-kinds=definite,indirect,possible",
-            ])
-            .arg(format!("--suppressions={ROOT}/tests/abi/valgrind.supp"))
-            .arg(program)
-            .args(arguments);
-        let output = run(&mut valgrind);
-        assert!(output.status.success(), "valgrind:\n{}", text(&output));
-    }
 }
 
 // ---------------------------------------------------------------- header
@@ -688,30 +584,6 @@ fn calls_that_wait_for_themselves() {
     play(
         &compile(&Path::new(ROOT).join("tests/abi/recursion.c"), "recursion"),
         &[&server.authority()],
-        false,
-    );
-}
-
-/// ABI 34, 35.
-#[test]
-fn fork_and_sigpipe() {
-    let server = hanging_up();
-    play(
-        &compile(&Path::new(ROOT).join("tests/abi/process.c"), "process"),
-        &[&server.authority()],
-        false,
-    );
-}
-
-/// ABI 36.
-#[test]
-fn loaded_and_unloaded() {
-    let server = registry();
-    let library = library().join("libregistry_transport.so.1");
-    let program = compile(&Path::new(ROOT).join("tests/abi/load.c"), "load");
-    play(
-        &program,
-        &[library.to_str().unwrap(), &server.authority()],
         false,
     );
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,6 +19,7 @@ use super::call::Call;
 use super::tcp::into_io;
 use crate::error::{Error, Result};
 use crate::options::{Options, Switch, Text};
+use crate::process::PerProcess;
 
 /// What a transport asks of TLS. Turned into a [`ClientConfig`] when the first TLS connection is made.
 #[derive(Debug, Clone, Default)]
@@ -167,10 +168,8 @@ fn is_aes_128(suite: CipherSuite) -> bool {
 
 /// The system's trust store, parsed once in a process.
 fn system_roots() -> Arc<RootCertStore> {
-    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
-    Arc::clone(
-        ROOTS.get_or_init(|| Arc::new(store(rustls_native_certs::load_native_certs().certs))),
-    )
+    static ROOTS: PerProcess<Arc<RootCertStore>> = PerProcess::new();
+    Arc::clone(ROOTS.get(|| Arc::new(store(rustls_native_certs::load_native_certs().certs))))
 }
 
 fn store(certs: Vec<CertificateDer<'static>>) -> RootCertStore {
