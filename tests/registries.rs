@@ -5,58 +5,16 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use registry_transport::creds::Creds;
-use registry_transport::options::Options;
 use registry_transport::pages::Names;
 use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
 use support::c;
-use support::pki::Ca;
-use support::real::{DockerRegistry, cert_dir, skopeo_ok};
+use support::real::{DockerRegistry, Guarded, cert_dir, skopeo_ok};
 use support::registry::Registry;
-use support::server::Server;
 use support::token::TokenServer;
-
-/// A real registry with token access over TLS, and what is around it.
-struct Guarded {
-    ca: Ca,
-    token: Arc<TokenServer>,
-    _tokens: Server,
-    registry: DockerRegistry,
-}
-
-impl Guarded {
-    fn start(token: TokenServer) -> Self {
-        let ca = Ca::new();
-        let token = Arc::new(token.signed(&ca));
-        let tokens = token.start(Some(&ca));
-        let registry = DockerRegistry::token(&ca, &token, &tokens.url("/token"));
-        Self {
-            ca,
-            token,
-            _tokens: tokens,
-            registry,
-        }
-    }
-
-    fn options(&self) -> Options {
-        let mut options = Options::new();
-        options.set_text("scheme", "https").unwrap();
-        options
-            .set_text("ca-file", self.ca.path().to_str().unwrap())
-            .unwrap();
-        options.set_number("share-tokens", 0).unwrap();
-        options
-    }
-
-    fn transport(&self, actions: Actions) -> Transport {
-        let creds = Creds::basic("demo", "pass").unwrap();
-        let name = format!("{}/demo/app", self.registry.authority());
-        Transport::new(&name, actions, Some(&creds), Some(&self.options())).unwrap()
-    }
-}
 
 fn users() -> TokenServer {
     TokenServer::new("registry").user(

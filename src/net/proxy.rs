@@ -137,19 +137,21 @@ impl Proxy {
             }
             answer.extend_from_slice(piece.get(..n).unwrap_or_default());
         }
-        if !answer.ends_with(b"\r\n\r\n") {
-            // Nothing was asked of the host behind the tunnel, so nothing can have come from there.
-            return Err(Error::protocol(format!(
-                "proxy {self} sent more than its answer to CONNECT"
-            )));
-        }
         let line = answer.split(|b| *b == b'\r').next().unwrap_or_default();
-        std::str::from_utf8(line)
+        let status = std::str::from_utf8(line)
             .ok()
             .filter(|l| l.starts_with("HTTP/1."))
             .and_then(|l| l.split(' ').nth(1))
             .and_then(|code| code.parse::<u16>().ok())
-            .ok_or_else(|| Error::network(format!("proxy {self} does not speak HTTP/1.1")))
+            .ok_or_else(|| Error::network(format!("proxy {self} does not speak HTTP/1.1")))?;
+        if (200..=299).contains(&status) && !answer.ends_with(b"\r\n\r\n") {
+            // Nothing was asked of the host behind the tunnel, so nothing can have come from there. A refusal
+            // may go on with a page that explains it.
+            return Err(Error::protocol(format!(
+                "proxy {self} sent more than its answer to CONNECT"
+            )));
+        }
+        Ok(status)
     }
 
     /// Asks a SOCKS5 proxy for a connection (RFC 1928, RFC 1929). The proxy resolves names.

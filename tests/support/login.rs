@@ -1,7 +1,8 @@
 //! A C program that links the library, in an environment of its own: `tests/login/login.c`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
@@ -104,12 +105,31 @@ impl Login {
         self
     }
 
+    /// Runs another program in the same environment.
+    pub fn also(&self, program: &str, arguments: &[&str]) -> Output {
+        let variables = self.command.get_envs();
+        Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs(variables.filter_map(|(name, value)| Some((name, value?))))
+            .env("HOME", self.home.path())
+            .env("PATH", self.search())
+            .stdin(Stdio::null())
+            .output()
+            .expect(program)
+    }
+
+    fn search(&self) -> OsString {
+        std::env::join_paths(&self.path).expect("folders")
+    }
+
     /// Logs in.
     pub fn run(mut self) -> Outcome {
+        let search = self.search();
         let output = self
             .command
             .env("HOME", self.home.path())
-            .env("PATH", std::env::join_paths(&self.path).expect("folders"))
+            .env("PATH", search)
             .stdin(Stdio::null())
             .output()
             .expect("login");

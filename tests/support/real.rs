@@ -1,16 +1,21 @@
-//! Real programs for tests: Debian's `docker-registry` and `skopeo`. A program that is not
-//! installed fails the test.
+//! Real programs for tests: Debian's `docker-registry` and `skopeo`, the proxies `tinyproxy` and `squid`, and
+//! `nginx`. A program that is not installed fails the test.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use registry_transport::creds::Creds;
+use registry_transport::options::Options;
+use registry_transport::transport::{Actions, Transport};
 use tempfile::TempDir;
 
-use super::pki::{Ca, Identity};
-use super::server::PATIENCE;
+use super::pki::{Ca, Identity, LOOPBACK};
+use super::server::{PATIENCE, Server};
 use super::token::TokenServer;
 
 /// Who may do what at a real registry.
@@ -29,7 +34,7 @@ pub struct DockerRegistry {
     address: SocketAddr,
     tls: bool,
     folder: TempDir,
-    child: Child,
+    _daemon: Daemon,
 }
 
 impl DockerRegistry {
@@ -55,7 +60,12 @@ impl DockerRegistry {
 
     /// A registry over TLS that wants the tokens of `token`, which clients get at `realm`.
     pub fn token(ca: &Ca, token: &TokenServer, realm: &str) -> Self {
-        Self::start(&Access::Token { token, realm }, Some(&ca.server()))
+        Self::token_as(Some(&ca.server()), token, realm)
+    }
+
+    /// The same with this identity, or over plain HTTP without one.
+    pub fn token_as(identity: Option<&Identity>, token: &TokenServer, realm: &str) -> Self {
+        Self::start(&Access::Token { token, realm }, identity)
     }
 
     fn start(access: &Access<'_>, tls: Option<&Identity>) -> Self {
@@ -63,30 +73,22 @@ impl DockerRegistry {
         let folder = TempDir::new().expect("a temporary folder");
         let config = folder.path().join("config.yml");
         std::fs::write(&config, configuration(folder.path(), access, tls)).expect("config.yml");
-        let log_path = folder.path().join("log");
-        let log = std::fs::File::create(&log_path).expect("a log file");
-        // The shell holds our pipe: the registry ends when this process does, however it ends.
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg("docker-registry serve \"$1\" & read -r _; kill $!; wait $!")
-            .arg("sh")
+        let log = folder.path().join("log");
+        let mut command = Command::new("docker-registry");
+        command
+            .arg("serve")
             .arg(&config)
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdin(Stdio::piped())
-            .stdout(log.try_clone().expect("a log file"))
-            .stderr(log)
-            .spawn()
-            .expect("sh");
-        let Some(address) = wait_listening(&log_path) else {
-            drop(child.stdin.take());
-            let _ = child.wait();
-            panic!("docker-registry does not start: {}", read(&log_path));
+            .env("OTEL_TRACES_EXPORTER", "none");
+        let daemon = Daemon::spawn(&command, &log);
+        let Some(address) = wait_listening(&log) else {
+            drop(daemon);
+            panic!("docker-registry does not start: {}", read(&log));
         };
         Self {
             address,
             tls: tls.is_some(),
             folder,
-            child,
+            _daemon: daemon,
         }
     }
 
@@ -112,10 +114,277 @@ impl DockerRegistry {
     }
 }
 
-impl Drop for DockerRegistry {
+/// A program in the background. It ends with this value, and with the test process.
+struct Daemon(Child);
+
+impl Daemon {
+    /// Starts it; what it says goes to `log`.
+    fn spawn(command: &Command, log: &Path) -> Self {
+        let log = std::fs::File::create(log).expect("a log file");
+        // The shell holds our pipe: the program ends when this process does, however it ends.
+        let child = Command::new("sh")
+            .args(["-c", "\"$@\" & read -r _; kill $!; wait $!", "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("sh");
+        Self(child)
+    }
+
+    /// Starts what cannot say which port it chose: on one that is free, or was a moment ago. `command` writes
+    /// the configuration for a port.
+    fn on_a_port(log: &Path, command: impl Fn(u16) -> Command) -> (Self, SocketAddr) {
+        for _ in 0..10 {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = free.local_addr().expect("an address");
+            drop(free);
+            let mut daemon = Self::spawn(&command(address.port()), log);
+            let end = Instant::now() + PATIENCE;
+            while Instant::now() < end && daemon.0.try_wait().expect("a child").is_none() {
+                // Some other program may have it: then this one says so, and comes to nothing.
+                if read(log).contains("ddress already in use") {
+                    break;
+                }
+                if TcpStream::connect(address).is_ok()
+                    && !read(log).contains("ddress already in use")
+                {
+                    return (daemon, address);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("it does not start: {}", read(log));
+    }
+}
+
+impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// A registry with token access over TLS, and what is around it: its user is `demo` with the password `pass`.
+pub struct Guarded {
+    pub ca: Ca,
+    pub token: Arc<TokenServer>,
+    pub tokens: Server,
+    pub registry: DockerRegistry,
+}
+
+impl Guarded {
+    /// With the users of `token`.
+    pub fn start(token: TokenServer) -> Self {
+        Self::named(token, "127.0.0.1")
+    }
+
+    /// The same under another name of this machine's, which the certificates hold as well.
+    pub fn named(token: TokenServer, name: &str) -> Self {
+        let ca = Ca::new();
+        let names = [&[name][..], &LOOPBACK[..]].concat();
+        let token = Arc::new(token.signed(&ca));
+        let own = Arc::clone(&token);
+        let tokens = Server::builder()
+            .tls_config(ca.server_config(&ca.server_for(&names)))
+            .start(move |request| own.answer(request));
+        let realm = format!("https://{name}:{}/token", tokens.address().port());
+        let registry = DockerRegistry::token_as(Some(&ca.server_for(&names)), &token, &realm);
+        Self {
+            ca,
+            token,
+            tokens,
+            registry,
+        }
+    }
+
+    /// Options with which its certificates are trusted.
+    pub fn options(&self) -> Options {
+        let mut options = Options::new();
+        options.set_text("scheme", "https").expect("scheme");
+        let ca = self.ca.path().to_str().expect("a path");
+        options.set_text("ca-file", ca).expect("ca-file");
+        options.set_number("share-tokens", 0).expect("share-tokens");
+        options
+    }
+
+    /// A transport for `demo/app`.
+    pub fn transport(&self, actions: Actions) -> Transport {
+        let creds = Creds::basic("demo", "pass").expect("credentials");
+        let name = format!("{}/demo/app", self.registry.authority());
+        Transport::new(&name, actions, Some(&creds), Some(&self.options())).expect("a transport")
+    }
+}
+
+/// A forward proxy: Debian's `tinyproxy`, with one user.
+pub struct TinyProxy {
+    address: SocketAddr,
+    folder: TempDir,
+    _daemon: Daemon,
+}
+
+impl TinyProxy {
+    /// Starts it.
+    pub fn start(user: &str, password: &str) -> Self {
+        require("tinyproxy", "tinyproxy-bin");
+        let folder = TempDir::new().expect("a folder");
+        let config = folder.path().join("tinyproxy.conf");
+        let log = folder.path().join("log");
+        let (daemon, address) = Daemon::on_a_port(&log, |port| {
+            let text = format!(
+                "Port {port}\nListen 127.0.0.1\nTimeout 60\nLogLevel Info\nMaxClients 50\n\
+                 BasicAuth {user} {password}\n"
+            );
+            std::fs::write(&config, text).expect("a configuration");
+            let mut command = Command::new("tinyproxy");
+            command.arg("-d").arg("-c").arg(&config);
+            command
+        });
+        Self {
+            address,
+            folder,
+            _daemon: daemon,
+        }
+    }
+
+    /// `host:port`.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        read(&self.folder.path().join("log"))
+    }
+}
+
+/// A forward proxy: Debian's `squid`, with one user, for which every name it is told of is this machine.
+pub struct Squid {
+    address: SocketAddr,
+    folder: TempDir,
+    _daemon: Daemon,
+}
+
+impl Squid {
+    /// Starts it.
+    pub fn start(user: &str, password: &str, names: &[&str]) -> Self {
+        require("squid", "squid");
+        let folder = TempDir::new().expect("a folder");
+        // It gives up being root.
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(folder.path(), open).expect("permissions");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("users"), htpasswd(user, password)).expect("users");
+        let hosts: String = names
+            .iter()
+            .map(|name| format!("127.0.0.1 {name}\n"))
+            .collect();
+        std::fs::write(at("hosts"), hosts).expect("hosts");
+        let (daemon, address) = Daemon::on_a_port(&at("log"), |port| {
+            let text = format!(
+                "http_port 127.0.0.1:{port}\n\
+                 hosts_file {hosts}\n\
+                 auth_param basic program /usr/lib/squid/basic_ncsa_auth {users}\n\
+                 auth_param basic children 1\n\
+                 acl known proxy_auth REQUIRED\n\
+                 http_access allow known\n\
+                 http_access deny all\n\
+                 logformat brief %rm %ru %un %>Hs\n\
+                 access_log stdio:{access} logformat=brief\n\
+                 cache_log /dev/stderr\n\
+                 cache deny all\n\
+                 cache_mem 1 MB\n\
+                 pid_filename none\n\
+                 netdb_filename none\n\
+                 coredump_dir {folder}\n\
+                 shutdown_lifetime 0 seconds\n\
+                 visible_hostname proxy.example\n",
+                hosts = at("hosts").display(),
+                users = at("users").display(),
+                access = at("access").display(),
+                folder = folder.path().display(),
+            );
+            std::fs::write(at("squid.conf"), text).expect("a configuration");
+            let mut command = Command::new("squid");
+            command.args(["-N", "-f"]).arg(at("squid.conf"));
+            command
+        });
+        Self {
+            address,
+            folder,
+            _daemon: daemon,
+        }
+    }
+
+    /// `host:port`.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What was asked of it: `CONNECT r.example:443 user 200`.
+    pub fn requests(&self) -> Vec<String> {
+        let log = read(&self.folder.path().join("access"));
+        log.lines().map(str::to_owned).collect()
+    }
+}
+
+/// Debian's `nginx`, in front of a registry, for clients with a certificate.
+pub struct Nginx {
+    address: SocketAddr,
+    _folder: TempDir,
+    _daemon: Daemon,
+}
+
+impl Nginx {
+    /// Leads to `upstream` (`host:port`) clients that have a certificate of this authority.
+    pub fn demanding(ca: &Ca, upstream: &str) -> Self {
+        require("nginx", "nginx-light");
+        let folder = TempDir::new().expect("a folder");
+        let config = folder.path().join("nginx.conf");
+        let identity = ca.server();
+        let (daemon, address) = Daemon::on_a_port(&folder.path().join("log"), |port| {
+            let text = format!(
+                "daemon off; pid {folder}/pid; error_log stderr; worker_processes 1; user root;\n\
+                 events {{ worker_connections 100; }}\n\
+                 http {{\n\
+                 access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;\n\
+                 proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;\n\
+                 uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;\n\
+                 server {{\n\
+                 listen 127.0.0.1:{port} ssl;\n\
+                 ssl_certificate {certificate}; ssl_certificate_key {key};\n\
+                 ssl_client_certificate {ca}; ssl_verify_client on;\n\
+                 location /v2/ {{\n\
+                 proxy_pass http://{upstream}; proxy_set_header Host $http_host;\n\
+                 proxy_set_header X-Forwarded-Proto https;\n\
+                 }} }} }}\n",
+                folder = folder.path().display(),
+                certificate = identity.certificate_path.display(),
+                key = identity.key_path.display(),
+                ca = ca.path().display(),
+            );
+            std::fs::write(&config, text).expect("a configuration");
+            let mut command = Command::new("nginx");
+            command.arg("-c").arg(&config).arg("-p").arg(folder.path());
+            command
+        });
+        Self {
+            address,
+            _folder: folder,
+            _daemon: daemon,
+        }
+    }
+
+    /// `host:port`.
+    pub fn authority(&self) -> String {
+        self.address.to_string()
     }
 }
 
