@@ -373,41 +373,229 @@ fn shared_tokens() {
     }
 }
 
-/// The callback: once for fifty threads, again after a refusal, and its failure ends the call.
-#[test]
-fn callback() {
+/// A registry for one password, with and without tokens, and the number of requests without credentials.
+fn one_password(with_tokens: bool) -> Server {
+    Server::start(move |r| {
+        let is_right = r.header("authorization") == Some(BASIC);
+        match (r.path.as_str(), with_tokens) {
+            ("/token", _) if is_right => token("T"),
+            ("/token", _) => Answer::new(401),
+            (_, true) if r.bearer() == Some("T") => Answer::ok("fine"),
+            (_, true) => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            (_, false) if is_right => Answer::ok("fine"),
+            (_, false) => Answer::challenge("Basic realm=\"x\""),
+        }
+    })
+}
+
+/// A callback that gives these answers one after the other, however often it is asked, and waits before the first
+/// one until `ready`.
+fn answering(
+    answers: Vec<Result<Creds, Error>>,
+    ready: impl Fn() -> bool + Send + Sync + 'static,
+) -> (Creds, Arc<AtomicU32>) {
     let asked = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&asked);
     let creds = Creds::callback(Arc::new(move |registry, repository| {
         assert!(registry.starts_with("127.0.0.1:") && repository == Some("a/b"));
-        match count.fetch_add(1, Ordering::SeqCst) {
-            0 => Creds::basic("user", "old"),
-            1 => Creds::basic("user", "pass"),
-            _ => Err(unreachable()),
+        let n = count.fetch_add(1, Ordering::SeqCst) as usize;
+        if n == 0 {
+            assert!(ready(), "the other threads never came");
         }
+        answers[n.min(answers.len() - 1)].clone()
     }));
-    fn unreachable() -> Error {
-        panic!("asked too often")
+    (creds, asked)
+}
+
+/// Fifty threads that all want an answer before there is one: the callback takes its time, and is asked once; once
+/// more when what it said was refused, and all of them go on with the second answer.
+#[test]
+fn fifty_threads_ask_once() {
+    const THREADS: u32 = 50;
+    let right = || Creds::basic("user", "pass");
+    let wrong = || Creds::basic("user", "old");
+    let never = || Err(Error::new(ErrorKind::Auth, "the person went away"));
+    let none = || Ok(Creds::anonymous());
+    for (answers, calls, works) in [
+        (vec![right()], 1, true),
+        (vec![wrong(), right()], 2, true),
+        (vec![wrong(), wrong()], 2, false),
+        (vec![wrong(), never()], 2, false),
+        (vec![never()], 1, false),
+        (vec![none()], 1, false),
+    ] {
+        for with_tokens in [false, true] {
+            let server = one_password(with_tokens);
+            let begun = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&begun);
+            let told = format!("{answers:?}, tokens: {with_tokens}");
+            let (creds, asked) = answering(answers.clone(), move || {
+                while counted.load(Ordering::SeqCst) < THREADS {
+                    std::thread::yield_now();
+                }
+                true
+            });
+            let transport1 = transport(&server, Some(&creds), &options());
+            let worked = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..THREADS)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            begun.fetch_add(1, Ordering::SeqCst);
+                            get(&transport1).is_ok()
+                        })
+                    })
+                    .collect();
+                let results = threads.into_iter().map(|t| t.join().unwrap());
+                results.filter(|ok| *ok).count()
+            });
+            assert_eq!(worked, if works { THREADS as usize } else { 0 }, "{told}");
+            let asked = asked.load(Ordering::SeqCst);
+            if works {
+                assert_eq!(asked, calls, "{told}");
+            } else {
+                // A thread that comes late, after the others were refused, may try again.
+                assert!(asked >= calls, "{told}: {asked}");
+            }
+        }
     }
-    let server = Server::start(|r| match r.header("authorization") {
-        Some(BASIC) => Answer::ok("fine"),
-        _ => Answer::challenge("Basic realm=\"x\""),
+}
+
+/// The callback may say that there are no credentials: a public repository is read without. What it says is
+/// kept, and it is asked anew by another transport.
+#[test]
+fn a_callback_without_credentials() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.header("authorization").is_none() => token("anonymous"),
+        ("/token", _) => Answer::new(401),
+        (_, Some("anonymous")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let (creds, asked) = answering(vec![Ok(Creds::anonymous())], || true);
+    for calls in 1..3 {
+        let transport1 = transport(&server, Some(&creds), &options());
+        for _ in 0..3 {
+            assert_eq!(get(&transport1).unwrap(), b"fine");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), calls);
+    }
+    // It may also name a store, but not another callback.
+    let (nested, _) = answering(vec![Ok(creds)], || true);
+    let error = get(&transport(&server, Some(&nested), &options())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let (stored, _) = answering(vec![Ok(Creds::docker(Some(file.path().into())))], || true);
+    assert_eq!(
+        get(&transport(&server, Some(&stored), &options())).unwrap(),
+        b"fine"
+    );
+}
+
+/// A callback that takes its time does not keep a thread that waits for it from its time limit.
+#[test]
+fn waiting_for_a_callback_ends_in_time() {
+    let server = Arc::new(one_password(false));
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let receiver = Mutex::new(receiver);
+    let (creds, asked) = answering(vec![Creds::basic("user", "pass")], move || {
+        receiver.lock().unwrap().recv().is_ok()
     });
     let transport1 = transport(&server, Some(&creds), &options());
     std::thread::scope(|scope| {
-        for _ in 0..50 {
-            scope.spawn(|| get(&transport1));
+        let first = scope.spawn(|| get(&transport1));
+        while asked.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
         }
+        let op = registry_transport::op::Op::new();
+        op.set_timeout(Some(std::time::Duration::from_millis(50)));
+        let waited = transport1.request(&Request::new(None, "./x"), Some(&op));
+        assert_eq!(waited.map(drop).unwrap_err().kind(), ErrorKind::Timeout);
+        sender.send(()).unwrap();
+        assert_eq!(first.join().unwrap().unwrap(), b"fine");
     });
-    get(&transport1).unwrap();
-    assert!(asked.load(Ordering::SeqCst) <= 2);
-    let none = Creds::callback(Arc::new(|_, _| Ok(Creds::anonymous())));
-    assert_eq!(
-        get(&transport(&server, Some(&none), &options()))
-            .unwrap_err()
-            .http_status(),
-        Some(401)
-    );
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// R23: GET has a scope parameter for each resource, POST one for all of them.
+#[test]
+fn scopes_by_get_and_post() {
+    let digest = support::registry::sha256(b"x");
+    for (creds, get, post) in [
+        (
+            user(),
+            vec!["repository:a/b:push,pull", "repository:c/d:pull"],
+            vec![],
+        ),
+        (
+            Creds::refresh("r").unwrap(),
+            vec![],
+            vec!["repository:a/b:push,pull repository:c/d:pull"],
+        ),
+    ] {
+        let server = Server::start(|r| match (r.path.as_str(), r.method.as_str()) {
+            ("/token", _) => token("T"),
+            _ if r.bearer().is_none() => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            (_, "HEAD") => Answer::new(404),
+            _ => Answer::new(201),
+        });
+        let name = format!("{}/a/b", server.authority());
+        let pushing =
+            Transport::new(&name, Actions::push(), Some(&creds), Some(&options())).unwrap();
+        pushing
+            .blob_put(Some(&digest), &Source::bytes(*b"x"), Some("c/d"), None)
+            .unwrap();
+        let asked: Vec<_> = server
+            .requests()
+            .into_iter()
+            .filter(|r| r.path == "/token")
+            .collect();
+        let last = asked.last().unwrap();
+        assert_eq!(last.query_params("scope"), get);
+        let form: Vec<_> = last
+            .form()
+            .into_iter()
+            .filter(|(name, _)| name == "scope")
+            .collect();
+        assert_eq!(
+            form.iter().map(|(_, v)| v.as_str()).collect::<Vec<_>>(),
+            post
+        );
+    }
+}
+
+/// R30 for refresh tokens: only where there is no POST do they go by GET, as the password of `<token>`.
+#[test]
+fn refusals_of_refresh_tokens() {
+    for (status, requests) in [
+        (400, "POST"),
+        (401, "POST"),
+        (403, "POST"),
+        (404, "POST GET"),
+        (405, "POST GET"),
+        (410, "POST"),
+    ] {
+        let server = Server::start(move |r| match (r.path.as_str(), r.method.as_str()) {
+            ("/token", "POST") => Answer::new(status),
+            ("/token", _) if r.basic() == Some(("<token>".to_owned(), "r".to_owned())) => {
+                token("T")
+            }
+            ("/token", _) => Answer::new(401),
+            _ if r.bearer() == Some("T") => Answer::ok("fine"),
+            _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+        });
+        let creds = Creds::refresh("r").unwrap();
+        let result = get(&transport(&server, Some(&creds), &options()));
+        let asked: Vec<_> = server
+            .requests()
+            .into_iter()
+            .filter(|r| r.path == "/token")
+            .map(|r| r.method)
+            .collect();
+        assert_eq!(asked.join(" "), requests, "{status}");
+        match result {
+            Ok(body) => assert_eq!((body.as_slice(), requests), (&b"fine"[..], "POST GET")),
+            Err(e) => assert_eq!((e.kind(), e.http_status()), (ErrorKind::Auth, Some(status))),
+        }
+    }
 }
 
 /// R23, R29, R30: refresh tokens go by POST, are replaced when the service says so, and fall back to GET where

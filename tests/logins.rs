@@ -209,6 +209,14 @@ fn the_same_files_as_skopeo() {
             true,
         ),
         ("an identity token", base().file(DOCKER, &identity(&fine)), true),
+        (
+            "an identity token of a helper",
+            base().file(PODMAN, &helped("x")).helper(
+                "x",
+                &format!(r#"printf '{{"Username":"<token>","Secret":"{fine}"}}'"#),
+            ),
+            true,
+        ),
         ("an identity token that was revoked", base().file(DOCKER, &identity("revoked")), false),
     ];
     for (name, login, wanted) in table {
