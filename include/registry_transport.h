@@ -324,7 +324,8 @@ typedef void (*rt_log_fn)(void *user, int32_t level, const char *line);
 typedef void (*rt_drop_fn)(void *user);
 
 /**
- * Supplies credentials for registry (repository may be NULL), again whenever they are refused. Returns new
+ * Supplies credentials for registry (repository may be NULL), again whenever they are refused. registry is host
+ * and port of the registry, or of a mirror that is asked in its place. Returns new
  * credentials, which the library frees, or NULL for anonymous; a non-zero *fail ends the call with RT_E_AUTH.
  * May take its time; runs on the thread of the call, once however many threads wait for the answer.
  */
@@ -495,6 +496,18 @@ rt_status rt_ref_parse(const char *text,
                        rt_error **err);
 
 /**
+ * The same for a reference as people type it: a short name ("ubuntu", "org/app") is looked up in the aliases of
+ * option "registries-conf", then gets its one unqualified-search-registry; of several none is chosen, since there
+ * is nobody to ask: RT_E_ARG. Without that option, or when the files know nothing of the name, as rt_ref_parse.
+ * options may be NULL. RT_E_SYNTAX and RT_E_IO also for the files. rt_transport_new does the same with its name.
+ */
+RT_API
+rt_status rt_ref_resolve(const char *text,
+                         const rt_options *options,
+                         rt_ref **out,
+                         rt_error **err);
+
+/**
  * Registry host and port. Lives as long as ref, like the other parts.
  */
 RT_API const char *rt_ref_registry(const rt_ref *ref);
@@ -515,7 +528,7 @@ RT_API const char *rt_ref_tag(const rt_ref *ref);
 RT_API const char *rt_ref_digest(const rt_ref *ref);
 
 /**
- * User name and password (RFC 7617). NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
+ * User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
  * or if either holds a control character. A NULL rt_creds means anonymous.
  */
 RT_API
@@ -598,9 +611,12 @@ rt_status rt_op_set_progress(rt_op *op,
 /**
  * Makes a transport for name ("ghcr.io/org/app", or a bare "ghcr.io"); actions is what it asks the token service
  * for, RT_PULL and so on, combined with |. Does no network I/O: the first request asks for a token. Reads the
- * environment (proxies, trust store), once, unless option "environment" is 0. creds and options may be NULL and
- * may be freed right after. RT_E_SYNTAX for the name, RT_E_ARG for actions that are unknown or do not go with the
- * name and for options that do not go together.
+ * environment (proxies, trust store), once, unless option "environment" is 0, and the files that options
+ * "hosts-dir" and "registries-conf" name. A transport for RT_PULL alone asks the mirrors they name for manifests
+ * and blobs, in their order, and the next when one fails; every other transport and every other request keeps to
+ * the registry itself. creds and options may be NULL and may be freed right after. RT_E_SYNTAX for the name and
+ * those files, RT_E_ARG for actions that are unknown or do not go with the name and for options that do not go
+ * together, RT_E_UNSUPPORTED for a registry that "registries-conf" blocks, RT_E_IO for a file that cannot be read.
  */
 RT_API
 rt_status rt_transport_new(const char *name,
@@ -613,7 +629,8 @@ rt_status rt_transport_new(const char *name,
 /**
  * Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
  * first request; a password is checked. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
- * credentials that are refused are RT_E_AUTH. op may be NULL.
+ * credentials that are refused are RT_E_AUTH. Where there are mirrors, the first host that answers will do. op may be
+ * NULL.
  */
 RT_API
 rt_status rt_ping(const rt_transport *t,
@@ -770,6 +787,14 @@ const char *rt_response_digest(const rt_response *r);
  */
 RT_API
 const char *rt_response_url(const rt_response *r);
+
+/**
+ * Host and port of the registry that served this, or of the mirror that did so in its place (options "hosts-dir"
+ * and "registries-conf"), without the port where it is the usual one. A redirect from there to a storage does not
+ * change it. Lives as long as r.
+ */
+RT_API
+const char *rt_response_host(const rt_response *r);
 
 /**
  * 1 if the credentials were refused and the request was sent without (option "anonymous-fallback"), else 0.

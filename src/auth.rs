@@ -14,16 +14,17 @@ use crate::challenge::{self, BearerChallenge, Verdict};
 use crate::creds::{Credential, Creds, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Flight, Shared};
+use crate::name::Repository;
 use crate::net::call::Call;
 use crate::options::{Number, Options, Switch};
 use crate::policy::Purpose;
 use crate::retry::{self, Budget};
-use crate::scope::Scopes;
+use crate::scope::{Actions, Scopes};
 use crate::secret::Secret;
 use crate::send::{Message, Payload, Repeat, Route, Signer};
 use crate::source::Source;
 use crate::token::{self, Key, Token, TokenCache};
-use crate::url::{Url, form_encode};
+use crate::url::{Origin, Url, form_encode};
 use crate::{diagnostics, token::shared_cache};
 
 /// What the client calls itself towards a token service that wants to know.
@@ -38,7 +39,15 @@ pub(crate) enum Known {
     Bearer { realm: Url, service: Option<String> },
 }
 
-/// Credentials and tokens of one transport.
+/// What credentials are for.
+pub(crate) struct Subject<'a> {
+    /// `host[:port]`.
+    pub(crate) registry: &'a str,
+    pub(crate) repository: Option<&'a Repository>,
+    pub(crate) actions: Actions,
+}
+
+/// Credentials and tokens for one host.
 pub(crate) struct Authenticator {
     creds: Creds,
     fingerprint: Fingerprint,
@@ -56,14 +65,7 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(
-        creds: Creds,
-        registry: &str,
-        repository: Option<&str>,
-        own: Scopes,
-        only_pulls: bool,
-        options: &Options,
-    ) -> Self {
+    pub(crate) fn new(creds: Creds, subject: &Subject<'_>, options: &Options) -> Self {
         let cache = if options.is_on(Switch::ShareTokens) {
             shared_cache()
         } else {
@@ -72,13 +74,13 @@ impl Authenticator {
         Self {
             fingerprint: creds.fingerprint(),
             creds,
-            registry: registry.to_owned(),
-            repository: repository.map(str::to_owned),
-            own,
+            registry: subject.registry.to_owned(),
+            repository: subject.repository.map(|r| r.as_str().to_owned()),
+            own: subject.actions.scopes(subject.repository),
             learned: Mutex::default(),
             cache,
             credential: Flight::default(),
-            may_fall_back: only_pulls && options.is_on(Switch::AnonymousFallback),
+            may_fall_back: subject.actions.only_pulls() && options.is_on(Switch::AnonymousFallback),
             fell_back: AtomicBool::new(false),
             max_token: options.size(Number::MaxToken),
             max_redirects: options
@@ -93,8 +95,8 @@ impl Authenticator {
     }
 
     /// What was learned of the registry's way to authenticate.
-    pub(crate) fn known(&self, route: &Route<'_>) -> Option<Known> {
-        self.cache.known(route.policy.home())
+    pub(crate) fn known(&self, home: &Origin) -> Option<Known> {
+        self.cache.known(home)
     }
 
     /// Whether there are credentials that may have been refused: not where the source had none.
@@ -381,7 +383,7 @@ impl<'a> CallSigner<'a> {
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
         }
-        let Some(known) = self.auth.known(self.route) else {
+        let Some(known) = self.auth.known(self.route.policy.home()) else {
             return Ok(None);
         };
         if !matches!(

@@ -1,13 +1,16 @@
 //! Blobs out of a registry: whole, verified and resumed when the connection breaks, or read at any offset
 //! (distribution-spec, "Pulling blobs").
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ureq::http::header::{self, HeaderValue};
 
 use crate::digest::{Digest, Hasher};
 use crate::download::{Download, content_range, unsatisfied_total};
-use crate::error::{Error, Result};
+use crate::endpoint::Ask;
+use crate::error::{Error, ErrorKind, Result};
+use crate::failover::Wanted;
 use crate::net::call::Call;
 use crate::op::Op;
 use crate::options::Number;
@@ -16,7 +19,7 @@ use crate::policy::Purpose;
 use crate::response::{Parts, Response, content_length};
 use crate::retry::Budget;
 use crate::send::Answer;
-use crate::transport::{Ask, Transport};
+use crate::transport::{At, Pull, Transport};
 use crate::url::Url;
 use crate::verify::{Stream, Verified};
 
@@ -52,10 +55,9 @@ impl Transport {
         let call = self.call(op)?;
         match place.stat(&call)? {
             Some(size) => Ok(Blob { place, size }),
-            None => Err(
-                Error::status(format!("{}: there is no such blob", place.url))
-                    .with_http_status(404),
-            ),
+            None => {
+                Err(Error::status(format!("{place}: there is no such blob")).with_http_status(404))
+            }
         }
     }
 }
@@ -98,7 +100,7 @@ impl Blob {
             if n == 0 {
                 return Err(Error::protocol(format!(
                     "{} sent fewer bytes than its range has",
-                    self.place.url
+                    self.place
                 )));
             }
             if let Some(op) = op {
@@ -111,135 +113,213 @@ impl Blob {
     }
 }
 
-/// Where a blob is: at the registry, and at the storage the registry redirected to last.
+/// Where a blob is: at the host that served it last, and at the storage that one redirected to.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     pub(crate) transport: Transport,
     pub(crate) digest: Digest,
-    pub(crate) url: Url,
+    path: String,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Found {
+    host: Option<usize>,
     /// A signed URL; used until the storage refuses it.
-    direct: Arc<Mutex<Option<Url>>>,
+    direct: Option<Url>,
+}
+
+/// Names the blob and the host that served it last, for messages.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let endpoint = match self.found().host {
+            Some(host) => self.transport.endpoint(host),
+            None => self.transport.home_site().known_endpoint(),
+        };
+        match endpoint.repository_url(&self.path) {
+            Ok(url) => url.fmt(f),
+            Err(_) => self.path.fmt(f),
+        }
+    }
+}
+
+/// What a blob is asked for with.
+#[derive(Default)]
+pub(crate) struct Span<'a> {
+    /// Bytes from the first number up to before the second.
+    pub(crate) range: Option<(u64, Option<u64>)>,
+    /// The version of it that a host had.
+    pub(crate) version: Option<&'a (usize, HeaderValue)>,
 }
 
 impl Place {
     pub(crate) fn new(transport: &Transport, digest: Digest) -> Result<Self> {
-        let url = transport.repository_url(&format!("blobs/{digest}"))?;
+        if transport.repository().is_none() {
+            // Says so.
+            transport
+                .home_site()
+                .known_endpoint()
+                .repository_url("blobs/")?;
+        }
         Ok(Self {
+            path: format!("blobs/{digest}"),
             transport: transport.clone(),
             digest,
-            url,
-            direct: Arc::default(),
+            found: Arc::default(),
         })
     }
 
-    fn direct(&self) -> Option<Url> {
-        self.direct
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn found(&self) -> Found {
+        self.lock().clone()
     }
 
-    fn set_direct(&self, url: Option<Url>) {
-        *self.direct.lock().unwrap_or_else(PoisonError::into_inner) = url;
+    fn lock(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The host that served last gave nothing: asks the others first, if there are any. Whether there are.
+    pub(crate) fn pass_over(&self) -> bool {
+        let several = self.transport.host_count() > 1;
+        let mut found = self.lock();
+        if let Some(host) = found.host.filter(|_| several) {
+            self.transport.shun(host);
+            *found = Found::default();
+        }
+        several
     }
 
     fn stat(&self, call: &Arc<Call>) -> Result<Option<u64>> {
-        let mut budget = self.transport.budget();
-        let answer = self
+        let pull = Pull::new("HEAD", self.path.clone(), Wanted::Blob);
+        let budget = self.transport.budget();
+        let size = self
             .transport
-            .ask(&Ask::new("HEAD", self.url.clone()), call, &mut budget)?;
-        match answer.status {
-            404 => Ok(None),
-            200..=299 => match content_length(&answer.headers) {
-                Some(size) => Ok(Some(size)),
-                None => self.size_by_range(call, &mut budget),
-            },
-            405 | 501 => self.size_by_range(call, &mut budget),
-            _ => Err(self.transport.refusal("HEAD", answer)),
+            .over_hosts(pull.wanted, None, call, &budget, |at, budget| {
+                let answer = at.ask(&pull.ask(at.endpoint)?, call, budget)?;
+                match answer.status {
+                    200..=299 => match content_length(&answer.headers) {
+                        Some(size) => Ok(size),
+                        None => self.size_by_range(at, call, budget),
+                    },
+                    405 | 501 => self.size_by_range(at, call, budget),
+                    _ => Err(self.transport.refusal("HEAD", answer)),
+                }
+            });
+        match size {
+            Ok(size) => Ok(Some(size)),
+            Err(e) if e.kind() == ErrorKind::Status && e.http_status() == Some(404) => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
     /// The size as the answer to a range of one byte tells it, for registries that do not tell it to HEAD.
-    fn size_by_range(&self, call: &Arc<Call>, budget: &mut Budget) -> Result<Option<u64>> {
-        let answer = self.get(Some((0, Some(1))), None, call, budget)?;
-        let unknown =
-            || Error::protocol(format!("{} does not tell the size of the blob", self.url));
+    fn size_by_range(&self, at: &At<'_>, call: &Arc<Call>, budget: &mut Budget) -> Result<u64> {
+        let span = Span {
+            range: Some((0, Some(1))),
+            version: None,
+        };
+        let answer = at.ask(&self.question(at, &span)?, call, budget)?;
+        let url = answer.url.clone();
+        let unknown = || Error::protocol(format!("{url} does not tell the size of the blob"));
         match answer.status {
-            404 => Ok(None),
             206 => {
                 let range = content_range(&answer.headers)?;
                 let size = range.total.ok_or_else(unknown)?;
                 answer.body.discard();
-                Ok(Some(size))
+                Ok(size)
             }
-            200 => content_length(&answer.headers)
-                .map(Some)
-                .ok_or_else(unknown),
-            416 => match unsatisfied_total(&answer.headers) {
-                Some(size) => Ok(Some(size)),
-                None => Err(unknown()),
-            },
+            200 => content_length(&answer.headers).ok_or_else(unknown),
+            416 => unsatisfied_total(&answer.headers).ok_or_else(unknown),
             _ => Err(self.transport.refusal("GET", answer)),
         }
     }
 
-    /// Asks for the blob or for the bytes from the first number up to before the second.
-    pub(crate) fn get(
+    /// The question for the blob, or a part of it, as it is put to a host.
+    fn question(&self, at: &At<'_>, span: &Span<'_>) -> Result<Ask<'static>> {
+        let mut ask = Ask::new("GET", at.endpoint.repository_url(&self.path)?);
+        if let Some((first, end)) = span.range {
+            let last = end.map_or_else(String::new, |end| (end - 1).to_string());
+            ask = ask.header(
+                header::RANGE,
+                crate::net::text_value(&format!("bytes={first}-{last}"))?,
+            );
+            // Another host may call the same bytes another version.
+            if let Some((_, version)) = span.version.filter(|(host, _)| *host == at.host) {
+                ask = ask.header(header::IF_RANGE, version.clone());
+            }
+        }
+        Ok(ask)
+    }
+
+    /// Asks for the blob or a part of it, of the hosts in turn, until the answer of one passes `check`.
+    pub(crate) fn get<T>(
         &self,
-        range: Option<(u64, Option<u64>)>,
-        if_range: Option<&HeaderValue>,
+        span: &Span<'_>,
+        call: &Arc<Call>,
+        budget: &mut Budget,
+        mut check: impl FnMut(Answer) -> Result<T>,
+    ) -> Result<T> {
+        let prefer = self.found().host;
+        self.transport
+            .over_hosts(Wanted::Blob, prefer, call, budget, |at, budget| {
+                check(self.get_at(at, span, call, budget)?)
+            })
+    }
+
+    fn get_at(
+        &self,
+        at: &At<'_>,
+        span: &Span<'_>,
         call: &Arc<Call>,
         budget: &mut Budget,
     ) -> Result<Answer> {
-        let ask = |url: Url| -> Result<Ask<'_>> {
-            let mut ask = Ask::new("GET", url);
-            if let Some((first, end)) = range {
-                let last = end.map_or_else(String::new, |end| (end - 1).to_string());
-                ask = ask.header(
-                    header::RANGE,
-                    crate::net::text_value(&format!("bytes={first}-{last}"))?,
-                );
-                if let Some(etag) = if_range {
-                    ask = ask.header(header::IF_RANGE, etag.clone());
-                }
-            }
-            Ok(ask)
-        };
-        if let Some(url) = self.direct() {
-            let mut ask = ask(url)?;
-            ask.purpose = Purpose::Redirect;
-            let answer = self.transport.ask(&ask, call, budget)?;
+        let ask = self.question(at, span)?;
+        let found = self.found();
+        if let Some(url) = found.direct.filter(|_| found.host == Some(at.host)) {
+            let mut direct = self.question(at, span)?;
+            direct.url = url;
+            direct.purpose = Purpose::Redirect;
+            let answer = at.ask(&direct, call, budget)?;
             if !matches!(answer.status, 400 | 401 | 403 | 404 | 410) {
                 return Ok(answer);
             }
             // The signature has expired, or the storage moved: the registry knows the new place.
             answer.body.discard();
-            self.set_direct(None);
+            self.lock().direct = None;
         }
-        let answer = self.transport.ask(&ask(self.url.clone())?, call, budget)?;
-        if answer.was_redirected && matches!(answer.status, 200 | 206) {
-            self.set_direct(Some(answer.url.clone()));
+        let answer = at.ask(&ask, call, budget)?;
+        if matches!(answer.status, 200 | 206) {
+            *self.lock() = Found {
+                host: Some(at.host),
+                direct: answer.was_redirected.then(|| answer.url.clone()),
+            };
         }
         Ok(answer)
     }
 
+    /// Begins to get the whole blob.
+    fn begin(&self, call: &Arc<Call>) -> Result<Answer> {
+        let mut budget = self.transport.budget();
+        self.get(&Span::default(), call, &mut budget, |answer| {
+            self.transport.whole(answer)
+        })
+    }
+
     /// The whole blob as a response.
     pub(crate) fn whole(self, call: &Arc<Call>) -> Result<Response> {
-        let mut budget = self.transport.budget();
-        let answer = self.get(None, None, call, &mut budget)?;
-        let answer = self.transport.whole(answer)?;
+        let answer = self.begin(call)?;
         let size = content_length(&answer.headers);
         let transport = self.transport.clone();
         let parts = Parts {
             status: answer.status,
             headers: answer.headers.clone(),
             url: answer.url.clone(),
+            host: answer.host,
             digest: Some(self.digest.clone()),
         };
         let hasher = Hasher::new(self.digest.algorithm());
-        let (digest, url) = (self.digest.clone(), self.url.clone());
+        let (digest, place) = (self.digest.clone(), self.clone());
         let download = Download::begun(self, answer, size, call);
-        let verified = Verified::new(download, digest, size, &url, hasher, 0);
+        let verified = Verified::new(download, digest, size, Box::new(place), hasher, 0);
         Ok(Response::streaming(
             parts,
             Box::new(verified),
@@ -257,11 +337,9 @@ impl Place {
         call: &Arc<Call>,
     ) -> Result<Verified<Box<dyn Stream>>> {
         let connections = self.transport.options().number(Number::Parallel);
-        let (digest, url) = (self.digest.clone(), self.url.clone());
+        let (digest, place) = (self.digest.clone(), self.clone());
         let whole = |place: &Self| -> Result<Download> {
-            let mut budget = place.transport.budget();
-            let answer = place.get(None, None, call, &mut budget)?;
-            let answer = place.transport.whole(answer)?;
+            let answer = place.begin(call)?;
             let size = content_length(&answer.headers);
             Ok(Download::begun(place.clone(), answer, size, call))
         };
@@ -287,7 +365,14 @@ impl Place {
             }
             _ => Box::new(download),
         };
-        Ok(Verified::new(stream, digest, size, &url, hasher, have))
+        Ok(Verified::new(
+            stream,
+            digest,
+            size,
+            Box::new(place),
+            hasher,
+            have,
+        ))
     }
 
     /// The bytes from `first` up to before `end`, of a blob of `size` bytes.

@@ -136,6 +136,15 @@ impl Creds {
         }))
     }
 
+    /// The same source for another host than the one the program named: what the program gave belongs to that
+    /// one, and only a source that is asked by host knows about others.
+    pub(crate) fn elsewhere(&self) -> Self {
+        match &*self.0 {
+            Source::Fixed(_) => Self::anonymous(),
+            _ => self.clone(),
+        }
+    }
+
     /// The credential that is known without asking anybody.
     pub(crate) fn fixed(&self) -> Option<&Credential> {
         match &*self.0 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
-use crate::blob::Place;
+use crate::blob::{Place, Span};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::Call;
 use crate::net::{BUFFER, Body};
@@ -30,13 +30,15 @@ pub(crate) struct Download {
     position: u64,
     end: Option<u64>,
     size: Option<u64>,
-    /// A strong validator of the representation (RFC 9110 section 8.8.3).
-    etag: Option<HeaderValue>,
+    /// A strong validator of the representation (RFC 9110 section 8.8.3), and the host that has this one.
+    etag: Option<(usize, HeaderValue)>,
     budget: Budget,
     /// Bytes that came since the last time it was asked.
     moved: u64,
     /// Short stretches so far.
     short: u32,
+    /// Hosts that were passed over since bytes came.
+    passed_over: usize,
     /// Asked for by range from the beginning.
     ranged: bool,
 }
@@ -72,6 +74,7 @@ impl Download {
             etag: None,
             moved: 0,
             short: 0,
+            passed_over: 0,
             ranged: true,
         }
     }
@@ -106,7 +109,7 @@ impl Download {
                 0 => {
                     return Err(Error::network(format!(
                         "{} sent a range that is too short",
-                        self.place.url
+                        self.place
                     )));
                 }
                 n => filled += n,
@@ -122,8 +125,12 @@ impl Download {
             .headers
             .get(header::ETAG)
             .filter(|v| v.as_bytes().starts_with(b"\""));
-        if self.etag.is_none() {
-            self.etag = etag.cloned();
+        if self
+            .etag
+            .as_ref()
+            .is_none_or(|(host, _)| *host != answer.host)
+        {
+            self.etag = etag.map(|etag| (answer.host, etag.clone()));
         }
         self.body = Some(answer.body);
     }
@@ -144,56 +151,30 @@ impl Download {
     /// Asks for what is missing.
     fn reopen(&mut self) -> Result<()> {
         let range = (self.position, self.end.filter(|_| self.ranged));
-        let answer = self.place.get(
-            Some(range),
-            self.etag.as_ref(),
-            &self.call,
-            &mut self.budget,
-        )?;
-        match answer.status {
-            206 => {
-                let got = content_range(&answer.headers)
-                    .map_err(|e| e.context(&answer.url).with_http_status(206))?;
-                range::check_answer(self.position, range.1.map(|end| end - 1), self.size, &got)
-                    .map_err(|e| e.context(&answer.url).with_http_status(206))?;
-                if is_multipart(&answer.headers) {
-                    return Err(Error::protocol(format!(
-                        "{} answered with several ranges",
-                        answer.url
-                    ))
-                    .with_http_status(206));
-                }
-                let told = answer.headers.get(header::ETAG);
-                if self.etag.is_some() && told.is_some() && told != self.etag.as_ref() {
-                    return Err(Error::protocol(format!(
-                        "{}: the blob changed while it was read",
-                        answer.url
-                    )));
-                }
-                if self.size.is_none() {
-                    self.size = got.total;
-                    self.end = self.end.into_iter().chain(got.total).min();
-                }
-            }
-            // The server ignores ranges, or the representation changed; the digest decides about the latter.
-            200 => {
-                let told = content_length(&answer.headers);
-                if let (Some(size), Some(told)) = (self.size, told) {
-                    if size != told {
-                        return Err(Error::protocol(format!(
-                            "{}: the blob had {size} bytes, now it has {told}",
-                            answer.url
-                        )));
-                    }
-                }
-                if self.size.is_none() {
-                    self.size = told;
-                    self.end = told;
-                }
-                self.skip = self.position;
-            }
-            _ => return Err(self.place.transport.refusal("GET", answer)),
+        let span = Span {
+            range: Some(range),
+            version: self.etag.as_ref(),
+        };
+        let (answer, found) = self
+            .place
+            .get(&span, &self.call, &mut self.budget, |answer| {
+                let seen = Seen {
+                    position: self.position,
+                    last: range.1.map(|end| end - 1),
+                    size: self.size,
+                    etag: self.etag.as_ref(),
+                };
+                let found = match answer.status {
+                    200 | 206 => seen.judge(&answer)?,
+                    _ => return Err(self.place.transport.refusal("GET", answer)),
+                };
+                Ok((answer, found))
+            })?;
+        if self.size.is_none() {
+            self.size = found.size;
+            self.end = self.end.into_iter().chain(found.size).min();
         }
+        self.skip = found.skip;
         self.adopt(answer);
         Ok(())
     }
@@ -210,7 +191,7 @@ impl Download {
             if n == 0 {
                 return Err(Error::network(format!(
                     "{} sent a body that is too short",
-                    self.place.url
+                    self.place
                 )));
             }
             self.skip -= n as u64;
@@ -227,7 +208,7 @@ impl Download {
         if n == 0 && self.end.is_some_and(|end| self.position < end) {
             return Err(Error::network(format!(
                 "{} sent a body that is too short",
-                self.place.url
+                self.place
             )));
         }
         Ok(n)
@@ -266,6 +247,9 @@ impl Stream for Download {
                     if self.got_on(&e) {
                         // It works, in pieces: a new stretch has repetitions of its own.
                         Budget::give_back(&self.call);
+                        self.passed_over = 0;
+                    } else if self.may_pass_over() {
+                        self.passed_over += 1;
                     } else {
                         self.budget.pause(e, None, &self.call)?;
                     }
@@ -293,6 +277,76 @@ impl Download {
     /// Whether asking again may help: the connection broke or stalled, but the call may go on.
     fn is_resumable(&self, e: &Error) -> bool {
         matches!(e.kind(), ErrorKind::Network | ErrorKind::Timeout) && self.call.check().is_ok()
+    }
+
+    /// Turns to another host, if there is one that did not fail already.
+    fn may_pass_over(&self) -> bool {
+        self.passed_over + 1 < self.place.transport.host_count() && self.place.pass_over()
+    }
+}
+
+/// How an answer goes on.
+struct Resumption {
+    /// Bytes to pass over.
+    skip: u64,
+    /// Bytes of the whole blob, if the answer tells.
+    size: Option<u64>,
+}
+
+/// What is known of a blob when it is asked for again.
+struct Seen<'a> {
+    position: u64,
+    /// The last byte asked for.
+    last: Option<u64>,
+    size: Option<u64>,
+    etag: Option<&'a (usize, HeaderValue)>,
+}
+
+impl Seen<'_> {
+    /// Whether an answer, a 200 or 206, goes on where the reader stands.
+    fn judge(&self, answer: &Answer) -> Result<Resumption> {
+        if answer.status == 206 {
+            return self.judge_part(answer);
+        }
+        // The server ignores ranges, or the representation changed; the digest decides about the latter.
+        let told = content_length(&answer.headers);
+        match (self.size, told) {
+            (Some(size), Some(told)) if size != told => Err(Error::protocol(format!(
+                "{}: the blob had {size} bytes, now it has {told}",
+                answer.url
+            ))),
+            _ => Ok(Resumption {
+                skip: self.position,
+                size: told,
+            }),
+        }
+    }
+
+    fn judge_part(&self, answer: &Answer) -> Result<Resumption> {
+        let got = content_range(&answer.headers)
+            .map_err(|e| e.context(&answer.url).with_http_status(206))?;
+        range::check_answer(self.position, self.last, self.size, &got)
+            .map_err(|e| e.context(&answer.url).with_http_status(206))?;
+        if is_multipart(&answer.headers) {
+            return Err(
+                Error::protocol(format!("{} answered with several ranges", answer.url))
+                    .with_http_status(206),
+            );
+        }
+        let told = answer.headers.get(header::ETAG);
+        let changed = |(host, etag): &(usize, HeaderValue)| {
+            *host == answer.host && told.is_some_and(|told| told != etag)
+        };
+        if self.etag.is_some_and(changed) {
+            return Err(Error::protocol(format!(
+                "{}: the blob changed while it was read",
+                answer.url
+            )));
+        }
+        Ok(Resumption {
+            skip: 0,
+            size: got.total,
+        })
     }
 }
 

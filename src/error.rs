@@ -149,6 +149,12 @@ impl Error {
         self
     }
 
+    /// Puts a remark behind the message.
+    pub(crate) fn remark(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = one_line(format!("{}; {what}", self.0.message));
+        self
+    }
+
     /// Puts `what` and a colon before the message.
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         self.0.message = one_line(format!("{what}: {}", self.0.message));

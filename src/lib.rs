@@ -22,6 +22,7 @@
 //! policy retry flight                     decisions: where to, again when, who flies
 //! creds token auth                        credentials, tokens, what to do about a 401
 //! send                                    the one loop: sign, send, follow, repeat
+//! hosts failover endpoint                 mirrors: which host, with what, and when the next one
 //! transport                               where it meets
 //! request response pages manifest         what the program sees
 //! blob download parallel save verify      content in
@@ -44,6 +45,7 @@ pub mod copy;
 pub mod creds;
 pub mod digest;
 pub mod error;
+pub mod hosts;
 pub mod log;
 pub mod name;
 pub mod op;
@@ -77,6 +79,8 @@ mod challenge;
 mod child;
 mod diagnostics;
 mod download;
+mod endpoint;
+mod failover;
 mod file;
 mod flight;
 mod link;

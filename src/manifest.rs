@@ -7,7 +7,9 @@ use serde_json::Value;
 use ureq::http::header::{self, HeaderValue};
 
 use crate::digest::{Algorithm, Digest};
+use crate::endpoint::Ask;
 use crate::error::{Error, Result};
+use crate::failover::Wanted;
 use crate::media_type;
 use crate::name::TagOrDigest;
 use crate::net::call::Call;
@@ -16,15 +18,36 @@ use crate::op::Op;
 use crate::options::Number;
 use crate::referrers;
 use crate::response::{Parts, Response, told_digest};
+use crate::retry::Budget;
 use crate::send::{Answer, Payload};
 use crate::source::Source;
-use crate::transport::{Ask, Transport};
+use crate::transport::{At, Pull, Transport};
 
 /// A manifest, checked.
 pub(crate) struct Manifest {
     pub(crate) digest: Digest,
     pub(crate) media_type: String,
     pub(crate) data: Vec<u8>,
+}
+
+/// A manifest as it came, checked.
+struct Got {
+    answer: Answer,
+    body: Vec<u8>,
+    digest: Digest,
+}
+
+fn wanted(reference: &TagOrDigest) -> Wanted {
+    match reference {
+        TagOrDigest::Tag(_) => Wanted::Tag,
+        TagOrDigest::Digest(_) => Wanted::Digest,
+    }
+}
+
+fn manifest_question<'a>(method: &'a str, reference: &TagOrDigest) -> Result<Pull<'a>> {
+    let path = format!("manifests/{reference}");
+    let types = text_value(&media_type::MANIFEST_TYPES.join(","))?;
+    Ok(Pull::new(method, path, wanted(reference)).header(header::ACCEPT, types))
 }
 
 impl Transport {
@@ -39,18 +62,32 @@ impl Transport {
     pub fn manifest_get(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let (answer, body, digest) = self.manifest_ask(&reference, &call)?;
-        if let Some(op) = op {
-            op.begin(Some(body.len() as u64));
-            op.advance(body.len() as u64)?;
+        let got = self.manifest_ask(&reference, &call)?;
+        self.manifest_response(got, &call)
+    }
+
+    /// The same of the registry itself, not of a mirror, which may have an older one.
+    pub(crate) fn manifest_get_at_home(&self, tag: &str, op: Option<&Op>) -> Result<Response> {
+        let reference = TagOrDigest::parse(tag)?;
+        let call = self.call(op)?;
+        let at = self.home_at(&call)?;
+        let got = self.manifest_at(&at, &reference, &call, &mut self.budget())?;
+        self.manifest_response(got, &call)
+    }
+
+    fn manifest_response(&self, got: Got, call: &Arc<Call>) -> Result<Response> {
+        if let Some(op) = call.op() {
+            op.begin(Some(got.body.len() as u64));
+            op.advance(got.body.len() as u64)?;
         }
         let parts = Parts {
-            status: answer.status,
-            headers: answer.headers,
-            url: answer.url,
-            digest: Some(digest),
+            status: got.answer.status,
+            headers: got.answer.headers,
+            url: got.answer.url,
+            host: got.answer.host,
+            digest: Some(got.digest),
         };
-        Ok(Response::in_memory(parts, body, self))
+        Ok(Response::in_memory(parts, got.body, self))
     }
 
     /// Asks for a manifest without its content: digest, media type and length are in the headers.
@@ -60,21 +97,22 @@ impl Transport {
     pub fn manifest_head(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let answer = self.ask(
-            &self.manifest_question("HEAD", &reference)?,
-            &call,
-            &mut self.budget(),
-        )?;
-        if answer.status == 405 {
-            // Registries that do not know HEAD here are asked for the whole.
-            answer.body.discard();
-            return self.manifest_get(tag_or_digest, op);
-        }
-        if !(200..300).contains(&answer.status) {
-            return Err(self.refusal("HEAD", answer));
-        }
-        check_type(&answer, &[])?;
-        Ok(self.stream(answer, &call))
+        let pull = manifest_question("HEAD", &reference)?;
+        let budget = self.budget();
+        self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
+            let answer = at.ask(&pull.ask(at.endpoint)?, &call, budget)?;
+            if answer.status == 405 {
+                // Registries that do not know HEAD here are asked for the whole.
+                answer.body.discard();
+                let got = self.manifest_at(at, &reference, &call, budget)?;
+                return self.manifest_response(got, &call);
+            }
+            if !(200..300).contains(&answer.status) {
+                return Err(self.refusal("HEAD", answer));
+            }
+            check_type(&answer, &[])?;
+            Ok(self.stream(answer, &call))
+        })
     }
 
     /// Deletes a manifest, or a tag where the registry can (distribution-spec, "Deleting manifests").
@@ -85,7 +123,7 @@ impl Transport {
     pub fn manifest_delete(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<()> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        let url = self.repository_url(&format!("manifests/{reference}"), &call)?;
         let answer = self.ask(&Ask::new("DELETE", url), &call, &mut self.budget())?;
         match answer.status {
             200..=299 => {
@@ -105,29 +143,35 @@ impl Transport {
         }
     }
 
-    fn manifest_question<'a>(&self, method: &'a str, reference: &TagOrDigest) -> Result<Ask<'a>> {
-        let url = self.repository_url(&format!("manifests/{reference}"))?;
-        Ok(Ask::new(method, url).header(
-            header::ACCEPT,
-            text_value(&media_type::MANIFEST_TYPES.join(","))?,
-        ))
+    fn manifest_ask(&self, reference: &TagOrDigest, call: &Arc<Call>) -> Result<Got> {
+        let budget = self.budget();
+        self.over_hosts(wanted(reference), None, call, &budget, |at, budget| {
+            self.manifest_at(at, reference, call, budget)
+        })
     }
 
-    fn manifest_ask(
+    /// Gets a manifest of one host and checks it.
+    fn manifest_at(
         &self,
+        at: &At<'_>,
         reference: &TagOrDigest,
         call: &Arc<Call>,
-    ) -> Result<(Answer, Vec<u8>, Digest)> {
+        budget: &mut Budget,
+    ) -> Result<Got> {
         let most = self.options().size(Number::MaxManifest);
-        let ask = self.manifest_question("GET", reference)?;
-        let (answer, body) = self.ask_whole(&ask, most, "max-manifest-bytes", call)?;
-        let wanted = match reference {
+        let ask = manifest_question("GET", reference)?.ask(at.endpoint)?;
+        let (answer, body) = self.ask_whole(at, &ask, most, "max-manifest-bytes", call, budget)?;
+        let named = match reference {
             TagOrDigest::Digest(digest) => Some(digest.clone()),
             TagOrDigest::Tag(_) => None,
         };
-        let digest = check_digest(&answer, &body, wanted)?;
+        let digest = check_digest(&answer, &body, named)?;
         check_type(&answer, &body)?;
-        Ok((answer, body, digest))
+        Ok(Got {
+            answer,
+            body,
+            digest,
+        })
     }
 
     /// A checked manifest, in the course of a call.
@@ -136,19 +180,20 @@ impl Transport {
         reference: &TagOrDigest,
         call: &Arc<Call>,
     ) -> Result<Manifest> {
-        let (answer, data, digest) = self.manifest_ask(reference, call)?;
-        let told = answer
+        let got = self.manifest_ask(reference, call)?;
+        let told = got
+            .answer
             .headers
             .get(header::CONTENT_TYPE)
             .and_then(|v| v.to_str().ok())
             .map(media_type::essence);
-        let media_type = own_type(&data)
+        let media_type = own_type(&got.body)
             .or(told)
             .unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
         Ok(Manifest {
-            digest,
+            digest: got.digest,
             media_type,
-            data,
+            data: got.body,
         })
     }
 
@@ -216,7 +261,7 @@ impl Transport {
         if let Some(op) = call.progress() {
             op.begin(length);
         }
-        let url = self.repository_url(&format!("manifests/{reference}"))?;
+        let url = self.repository_url(&format!("manifests/{reference}"), call)?;
         let mut ask = Ask::new("PUT", url).header(header::CONTENT_TYPE, text_value(media_type)?);
         ask.body = Some(Payload {
             source: &source,
@@ -244,6 +289,7 @@ impl Transport {
             headers,
             url,
             body,
+            host,
             ..
         } = answer;
         body.discard();
@@ -251,6 +297,7 @@ impl Transport {
             status,
             headers,
             url,
+            host,
             digest: Some(digest),
         };
         Ok(Response::in_memory(parts, Vec::new(), self))

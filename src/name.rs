@@ -471,6 +471,14 @@ fn split_name(name: &str) -> Result<(Authority, Repository)> {
     Ok((registry, repository))
 }
 
+/// Whether a name without tag and digest names no registry.
+pub(crate) fn is_short(name: &str) -> bool {
+    name.split_once('/').map_or_else(
+        || bare_registry(name).is_none(),
+        |(first, _)| !is_registry(first),
+    )
+}
+
 /// Whether the first part of a name is a registry (the rule of the distribution reference grammar).
 fn is_registry(first: &str) -> bool {
     first.contains(['.', ':'])

@@ -13,7 +13,6 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
@@ -21,9 +20,10 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Tr
 use ureq::{Agent, SendBody};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hosts::HostTrust;
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
-use crate::url::Url;
+use crate::url::{Origin, Url};
 use address::{Home, Rule};
 use call::{Call, Phase};
 use proxy::{Protocol, Proxies};
@@ -47,7 +47,6 @@ pub(crate) struct Net {
 struct Shared {
     proxies: Proxies,
     trust: Trust,
-    tls: Mutex<Option<Arc<ClientConfig>>>,
     user_agent: String,
     max_header: usize,
 }
@@ -84,11 +83,11 @@ pub(crate) struct Incoming {
 }
 
 impl Net {
-    pub(crate) fn new(options: &Options) -> Result<Self> {
+    /// Connections for a registry at `home`, with what its host's own configuration says of trust.
+    pub(crate) fn new(options: &Options, home: &Origin, host: &HostTrust) -> Result<Self> {
         let shared = Arc::new(Shared {
             proxies: Proxies::of(options)?,
-            trust: Trust::of(options)?,
-            tls: Mutex::new(None),
+            trust: Trust::of(options, home, host)?,
             user_agent: options
                 .text(Text::UserAgent)
                 .unwrap_or(crate::USER_AGENT)
@@ -98,7 +97,11 @@ impl Net {
         if options.is_on(Switch::Insecure) {
             options
                 .log()
-                .warn(|| "option insecure is on: certificates are not checked".to_owned());
+                .warn(|| format!("option insecure is on: certificates are not checked ({home})"));
+        } else if host.insecure && home.is_https() {
+            options.log().warn(|| {
+                format!("certificates of {home} are not checked: its configuration says so")
+            });
         }
         Ok(Self {
             agent: Mutex::new(shared.agent()),
@@ -416,18 +419,6 @@ impl Shared {
         Agent::with_parts(config, Dialer(Arc::clone(self)), NoResolver)
     }
 
-    fn tls(&self) -> Result<Arc<ClientConfig>> {
-        let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*made {
-            Some(config) => Ok(Arc::clone(config)),
-            None => {
-                let config = self.trust.config()?;
-                *made = Some(Arc::clone(&config));
-                Ok(config)
-            }
-        }
-    }
-
     fn dial(&self, https: bool, host: &str, port: u16) -> Result<Box<dyn Transport>> {
         let call = call::current()?;
         let end = Instant::now() + call.limits().connect;
@@ -438,7 +429,7 @@ impl Shared {
             let address = stream.peer_addr().ok();
             let tcp = Tcp::new(stream, BUFFER);
             let made: Box<dyn Transport> = if https {
-                self.secure(Box::new(tcp), host, &call)?
+                self.secure(Box::new(tcp), host, port, &call)?
             } else {
                 Box::new(tcp)
             };
@@ -463,7 +454,7 @@ impl Shared {
             Protocol::Http => Box::new(tcp),
             Protocol::Https => Box::new(Tls::handshake(
                 Box::new(tcp),
-                self.tls()?,
+                self.trust.config(&proxy.host, proxy.port)?,
                 &proxy.host,
                 BUFFER,
                 &call,
@@ -475,16 +466,22 @@ impl Shared {
         call.log
             .debug(|| format!("tunnel to {host}:{port} through proxy {proxy}"));
         if https {
-            self.secure(tunnel, host, &call)
+            self.secure(tunnel, host, port, &call)
         } else {
             Ok(tunnel.into_transport())
         }
     }
 
-    fn secure(&self, wire: Box<dyn Wire>, host: &str, call: &Call) -> Result<Box<dyn Transport>> {
+    fn secure(
+        &self,
+        wire: Box<dyn Wire>,
+        host: &str,
+        port: u16,
+        call: &Call,
+    ) -> Result<Box<dyn Transport>> {
         Ok(Box::new(Tls::handshake(
             wire,
-            self.tls()?,
+            self.trust.config(host, port)?,
             host,
             BUFFER,
             call,

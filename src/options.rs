@@ -16,6 +16,8 @@ pub struct Key {
     pub kind: KeyKind,
     /// What it does.
     pub help: &'static str,
+    /// Environment variables that are read when it was never set, unless option `environment` is off.
+    pub variables: &'static [&'static str],
 }
 
 /// What values a key takes.
@@ -47,7 +49,7 @@ pub enum KeyKind {
 
 macro_rules! keys {
     (
-        texts { $($text:ident $text_name:literal, default $text_default:literal, $text_help:literal;)* }
+        texts { $($text:ident $text_name:literal, default $text_default:literal, $text_help:literal $(, env $($text_env:literal)+)?;)* }
         numbers { $($number:ident $number_name:literal $unit:literal, default $default:literal, $min:literal..=$max:literal, $number_help:literal;)* }
         switches { $($switch:ident $switch_name:literal, default $switch_default:literal, $switch_help:literal;)* }
     ) => {
@@ -68,13 +70,24 @@ macro_rules! keys {
 
         /// Every key there is.
         pub static KEYS: &[Key] = &[
-            $(Key { name: $text_name, kind: KeyKind::Text { default: $text_default }, help: $text_help },)*
+            $(Key {
+                name: $text_name,
+                kind: KeyKind::Text { default: $text_default },
+                help: $text_help,
+                variables: &[$($($text_env,)+)?],
+            },)*
             $(Key {
                 name: $number_name,
                 kind: KeyKind::Number { unit: $unit, default: $default, min: $min, max: $max },
                 help: $number_help,
+                variables: &[],
             },)*
-            $(Key { name: $switch_name, kind: KeyKind::Switch { default: $switch_default }, help: $switch_help },)*
+            $(Key {
+                name: $switch_name,
+                kind: KeyKind::Switch { default: $switch_default },
+                help: $switch_help,
+                variables: &[],
+            },)*
         ];
     };
 }
@@ -86,7 +99,8 @@ keys! {
         UserAgent "user-agent", default "registry-transport/VERSION",
             "The User-Agent of every request (RFC 9110 section 10.1.5).";
         CaFile "ca-file", default "none",
-            "PEM file of certificates to trust besides the system's.";
+            "PEM file of certificates to trust besides the system's, which SSL_CERT_FILE and SSL_CERT_DIR replace.",
+            env "SSL_CERT_FILE" "SSL_CERT_DIR";
         CaPem "ca-pem", default "none",
             "PEM text of certificates to trust besides the system's.";
         ClientCert "client-cert-file", default "none",
@@ -96,9 +110,19 @@ keys! {
         TlsMin "tls-min-version", default "1.2",
             "Lowest TLS version: \"1.2\" or \"1.3\".";
         Proxy "proxy", default "from the environment",
-            "URL of the proxy for every request: http://, https:// or socks5://, with [user:password@]host:port; \"\" for none. Without this key HTTPS_PROXY, HTTP_PROXY and ALL_PROXY are followed unless NO_PROXY names the host.";
+            "URL of the proxy for every request: http://, https:// or socks5://, with [user:password@]host:port; \"\" for none. Without this key the variables say, in small letters first.",
+            env "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY";
         NoProxy "no-proxy", default "from NO_PROXY",
-            "Hosts to be reached without the proxy, separated by commas: names with their subdomains, addresses, CIDR ranges, host:port, or \"*\".";
+            "Hosts to be reached without the proxy, separated by commas: names with their subdomains, addresses, CIDR ranges, host:port, or \"*\".",
+            env "NO_PROXY";
+        CertsDir "certs-dir", default "$HOME/.config/containers/certs.d:/etc/containers/certs.d:/etc/docker/certs.d",
+            "Folders, separated by colons, with a folder host:port for each host that needs one: its *.crt are trusted besides the system's, its *.cert with *.key are shown to it. \"\" for none.",
+            env "HOME";
+        HostsDir "hosts-dir", default "none",
+            "Folders, separated by colons, with containerd's configuration of registry hosts, such as /etc/containerd/certs.d: HOST/hosts.toml names the hosts to ask in place of HOST. \"\" for none.";
+        RegistriesConf "registries-conf", default "none",
+            "A registries.conf of podman, version 2: mirrors, locations, blocked registries, short names. \"default\" reads what podman reads: $CONTAINERS_REGISTRIES_CONF, the user's or /etc/containers/registries.conf, then the registries.conf.d beside both. \"\" for none.",
+            env "CONTAINERS_REGISTRIES_CONF" "XDG_CONFIG_HOME" "XDG_CACHE_HOME" "HOME";
         RealmHosts "realm-hosts", default "any",
             "Hosts, separated by commas, whose token service may receive credentials besides the registry's own host. Other realms are refused.";
     }

@@ -1,6 +1,7 @@
 //! Listings that come in pages, linked by `Link` headers (RFC 8288; distribution-spec, "Listing Tags").
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use serde_json::Value;
 use ureq::http::header::{self, HeaderValue};
@@ -8,6 +9,7 @@ use ureq::http::header::{self, HeaderValue};
 use crate::error::{Error, Result};
 use crate::link;
 use crate::name::Tag;
+use crate::net::call::Call;
 use crate::op::Op;
 use crate::options::Number;
 use crate::policy::Purpose;
@@ -58,7 +60,10 @@ impl Pages {
             return Err(Error::argument("a listing is asked for with GET"));
         }
         let (url, purpose) = match &self.next {
-            Next::First => (self.transport.request_url(&self.request)?, Purpose::Request),
+            Next::First => (
+                self.transport.request_url(&self.request, &call)?,
+                Purpose::Request,
+            ),
             Next::At(url, purpose) => (url.clone(), *purpose),
             Next::End => return Ok(None),
         };
@@ -72,7 +77,7 @@ impl Pages {
             .transport
             .exchange(&self.request, url.clone(), purpose, &call)?;
         self.seen.insert(url.wire());
-        self.next = match self.follow(&page) {
+        self.next = match self.follow(&page, &call) {
             Ok(Some(next)) => Next::At(next, Purpose::Link),
             Ok(None) => Next::End,
             // What would silently be a short list is an error.
@@ -81,7 +86,7 @@ impl Pages {
         Ok(Some(page))
     }
 
-    fn follow(&self, page: &Response) -> Result<Option<Url>> {
+    fn follow(&self, page: &Response, call: &Arc<Call>) -> Result<Option<Url>> {
         let from = page.effective_url();
         let fields = page
             .header_map()
@@ -94,7 +99,10 @@ impl Pages {
         let next = from
             .resolve(&target)
             .map_err(|e| Error::protocol(format!("{from} links to an unusable next page: {e}")))?;
-        self.transport.policy().judge(from, &next, Purpose::Link)?;
+        self.transport
+            .home(call)?
+            .policy()
+            .judge(from, &next, Purpose::Link)?;
         if self.seen.contains(&next.wire()) {
             return Err(Error::protocol(format!(
                 "{from} links back to an earlier page"

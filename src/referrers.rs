@@ -161,7 +161,7 @@ fn tagged_index(
     digest: &Digest,
     op: Option<&Op>,
 ) -> Result<Option<Vec<u8>>> {
-    match transport.manifest_get(&referrers_tag(digest), op) {
+    match transport.manifest_get_at_home(&referrers_tag(digest), op) {
         Ok(mut response) => response.take_body().map(Some),
         Err(e) if e.http_status() == Some(404) => Ok(None),
         Err(e) => Err(e),

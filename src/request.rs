@@ -3,9 +3,11 @@
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderName, HeaderValue};
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::failover::Wanted;
 use crate::media_type;
-use crate::name::Repository;
+use crate::name::{Repository, TagOrDigest};
 use crate::source::Source;
 use crate::url::Url;
 
@@ -76,6 +78,23 @@ impl Request {
         self.body.as_ref()
     }
 
+    /// The path in the repository and what it stands for, if this asks for a manifest or a blob and no more.
+    pub(crate) fn content(&self) -> Option<(&str, Wanted)> {
+        if self.body.is_some() || !matches!(self.method.as_deref(), None | Some("GET" | "HEAD")) {
+            return None;
+        }
+        let path = self.path.strip_prefix("./")?;
+        let wanted = match path.split_once('/')? {
+            ("manifests", reference) => match TagOrDigest::parse(reference).ok()? {
+                TagOrDigest::Tag(_) => Wanted::Tag,
+                TagOrDigest::Digest(_) => Wanted::Digest,
+            },
+            ("blobs", digest) => digest.parse::<Digest>().ok().map(|_| Wanted::Blob)?,
+            _ => return None,
+        };
+        Some((path, wanted))
+    }
+
     pub(crate) fn statuses(&self) -> &[u16] {
         &self.accept_status
     }
@@ -95,7 +114,10 @@ impl Request {
                     "begins with ./ but the transport is for a registry, not for a repository",
                 ));
             };
-            base.resolve(&format!("/v2/{repository}/{rest}"))
+            base.resolve(&format!("{repository}/{rest}"))
+        } else if let Some(rest) = self.path.strip_prefix("/v2/") {
+            // The root of the API may be elsewhere.
+            base.resolve(&format!("{}{rest}", base.path()))
         } else if self.path.starts_with("//") {
             Err(bad("begins with //"))
         } else if self.path.starts_with('/') {

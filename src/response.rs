@@ -21,6 +21,7 @@ pub struct Response {
     status: u16,
     headers: HeaderMap,
     url: Url,
+    host: String,
     state: State,
     digest: Option<Digest>,
     op: Option<Op>,
@@ -44,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) url: Url,
+    /// Which of the registry's hosts answered.
+    pub(crate) host: usize,
     pub(crate) digest: Option<Digest>,
 }
 
@@ -75,13 +78,16 @@ impl Response {
             status,
             headers,
             url,
+            host,
             digest,
         } = parts;
-        let anonymous = transport.is_anonymous();
+        let endpoint = transport.endpoint(host);
+        let anonymous = endpoint.auth().fell_back();
         Self {
             status,
             headers,
             url,
+            host: endpoint.base().authority(),
             state,
             digest,
             op,
@@ -127,6 +133,12 @@ impl Response {
     /// The scheme, host, port and path that answered, after redirects, without the query.
     pub fn url(&self) -> String {
         self.url.to_string()
+    }
+
+    /// Host and port of the registry that served this, or of the mirror that did so in its place (options
+    /// `hosts-dir` and `registries-conf`). A redirect from there to a storage does not change it.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// Whether the credentials were refused and the request was sent without

@@ -37,6 +37,18 @@ impl Budget {
         }
     }
 
+    /// The same for the next of `hosts` hosts: it may use its part of what is left.
+    pub(crate) fn share(&self, hosts: usize, call: &Call) -> Self {
+        let hosts = u32::try_from(hosts.max(1)).unwrap_or(u32::MAX);
+        let spent = call.spent();
+        let repeated = u64::from(spent.repetitions);
+        Self {
+            retries: repeated + self.retries.saturating_sub(repeated) / u64::from(hosts),
+            first_pause: self.first_pause,
+            waits: spent.waited + self.waits.saturating_sub(spent.waited) / hosts,
+        }
+    }
+
     /// How long to wait before the next attempt; `None` when there is none: the repetitions are used up, or
     /// the wait asked for is longer than what may be waited.
     pub(crate) fn next(&self, asked: Option<Duration>, call: &Call) -> Option<Duration> {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::error::{Error, Result};
+use crate::name::Repository;
+
 /// Most scopes and actions a set takes in: challenges are written by the peer.
 const MAX_SCOPES: usize = 64;
 const MAX_ACTIONS: usize = 16;
@@ -69,6 +72,71 @@ impl Scopes {
         self.0
             .iter()
             .map(|(resource, actions)| format!("{resource}:{}", actions.join(",")))
+    }
+}
+
+/// What a transport asks the token service for. The numbers are those of the C constants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Actions(u32);
+
+impl Actions {
+    /// Read a repository.
+    pub fn pull() -> Self {
+        Self(1)
+    }
+
+    /// Write to a repository, and read it.
+    pub fn push() -> Self {
+        Self(2)
+    }
+
+    /// Delete from a repository. Asks for push and pull; `delete` is added when the registry's challenge
+    /// names it.
+    pub fn delete() -> Self {
+        Self(4)
+    }
+
+    /// List the repositories of a registry.
+    pub fn catalog() -> Self {
+        Self(8)
+    }
+
+    /// Both.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// From the numbers of the C constants.
+    ///
+    /// # Errors
+    /// [`Argument`](crate::error::ErrorKind::Argument) for none and for unknown bits.
+    pub fn from_bits(bits: u32) -> Result<Self> {
+        if bits == 0 || bits & !0xf != 0 {
+            return Err(Error::argument(format!(
+                "{bits:#x} is no combination of RT_PULL, RT_PUSH, RT_DELETE, RT_CATALOG"
+            )));
+        }
+        Ok(Self(bits))
+    }
+
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is asked for but reading a repository.
+    pub(crate) fn only_pulls(self) -> bool {
+        self == Self::pull()
+    }
+
+    /// The scopes for a repository, or for a registry when there is none (token scope documentation).
+    pub(crate) fn scopes(self, repository: Option<&Repository>) -> Scopes {
+        match repository {
+            None => Scopes::of(["registry:catalog:*"]),
+            Some(name) if self.has(Self::push()) || self.has(Self::delete()) => {
+                Scopes::of([format!("repository:{name}:push,pull").as_str()])
+            }
+            Some(name) => Scopes::of([format!("repository:{name}:pull").as_str()]),
+        }
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct Answer {
     pub(crate) url: Url,
     /// Whether a redirect was followed.
     pub(crate) was_redirected: bool,
+    /// Which of the registry's hosts was asked.
+    pub(crate) host: usize,
 }
 
 /// What a message is sent with.
@@ -211,6 +213,7 @@ impl Route<'_> {
                 body,
                 url,
                 was_redirected: hops > 0,
+                host: 0,
             });
         }
     }
@@ -323,7 +326,7 @@ fn is_idempotent(method: &str) -> bool {
 
 /// Headers that may go to another origin than the one they were meant for (RFC 9110 section 15.4); others
 /// may be credentials.
-fn is_portable(name: &HeaderName) -> bool {
+pub(crate) fn is_portable(name: &HeaderName) -> bool {
     const PORTABLE: [HeaderName; 9] = [
         header::ACCEPT,
         header::CONTENT_RANGE,

@@ -3,86 +3,28 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::header::{self, HeaderName, HeaderValue};
 
-use crate::auth::{self, Authenticator, CallSigner, Known};
+use crate::auth;
 use crate::creds::Creds;
 use crate::diagnostics;
+use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
 use crate::error::{Error, Result};
-use crate::name::{self, Authority, Repository, Scheme};
-use crate::net::Net;
+use crate::failover::{self, Failures, Verdict, Wanted};
+use crate::hosts::{Plan, registries};
+use crate::name::{self, Authority, Repository};
 use crate::net::call::{Call, CloseCount};
 use crate::op::Op;
-use crate::options::{Number, Options, Text};
-use crate::policy::{Policy, Purpose};
+use crate::options::{Number, Options};
+use crate::policy::Purpose;
 use crate::process;
 use crate::request::Request;
 use crate::response::{Parts, Response, told_digest};
 use crate::retry::{self, Budget};
-use crate::scope::Scopes;
-use crate::send::{Answer, Message, Payload, Repeat, Route, Signer};
+pub use crate::scope::Actions;
+use crate::send::{Answer, Payload};
 use crate::url::Url;
 use crate::verify::Plain;
-
-/// What a transport asks the token service for. The numbers are those of the C constants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Actions(u32);
-
-impl Actions {
-    /// Read a repository.
-    pub fn pull() -> Self {
-        Self(1)
-    }
-
-    /// Write to a repository, and read it.
-    pub fn push() -> Self {
-        Self(2)
-    }
-
-    /// Delete from a repository. Asks for push and pull; `delete` is added when the registry's challenge
-    /// names it.
-    pub fn delete() -> Self {
-        Self(4)
-    }
-
-    /// List the repositories of a registry.
-    pub fn catalog() -> Self {
-        Self(8)
-    }
-
-    /// Both.
-    pub fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// From the numbers of the C constants.
-    ///
-    /// # Errors
-    /// [`Argument`](crate::error::ErrorKind::Argument) for none and for unknown bits.
-    pub fn from_bits(bits: u32) -> Result<Self> {
-        if bits == 0 || bits & !0xf != 0 {
-            return Err(Error::argument(format!(
-                "{bits:#x} is no combination of RT_PULL, RT_PUSH, RT_DELETE, RT_CATALOG"
-            )));
-        }
-        Ok(Self(bits))
-    }
-
-    fn has(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
-    /// The scopes for a repository, or for a registry when there is none (token scope documentation).
-    fn scopes(self, repository: Option<&Repository>) -> Scopes {
-        match repository {
-            None => Scopes::of(["registry:catalog:*"]),
-            Some(name) if self.has(Self::push()) || self.has(Self::delete()) => {
-                Scopes::of([format!("repository:{name}:push,pull").as_str()])
-            }
-            Some(name) => Scopes::of([format!("repository:{name}:pull").as_str()]),
-        }
-    }
-}
 
 /// An authenticated connection pool for one registry or repository.
 ///
@@ -94,40 +36,31 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     authority: Authority,
     repository: Option<Repository>,
-    base: Url,
-    net: Net,
-    policy: Policy,
-    auth: Authenticator,
+    /// The hosts in the order they are asked for content.
+    sites: Vec<Arc<Site>>,
+    /// The one for everything else.
+    home: Arc<Site>,
     options: Options,
     closes: Arc<CloseCount>,
     process: u32,
 }
 
-/// A request of the library's own, or of the program's.
-pub(crate) struct Ask<'a> {
+/// A question that any host with the content may answer.
+pub(crate) struct Pull<'a> {
     pub(crate) method: &'a str,
-    pub(crate) url: Url,
+    /// A path of the repository, such as `blobs/sha256:...`.
+    pub(crate) path: String,
+    pub(crate) wanted: Wanted,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) body: Option<Payload<'a>>,
-    pub(crate) repeat: Repeat,
-    pub(crate) purpose: Purpose,
-    /// Statuses that are neither followed nor repeated.
-    pub(crate) wanted: &'a [u16],
-    /// Scopes needed besides those of the transport.
-    pub(crate) extra: Scopes,
 }
 
-impl<'a> Ask<'a> {
-    pub(crate) fn new(method: &'a str, url: Url) -> Self {
+impl<'a> Pull<'a> {
+    pub(crate) fn new(method: &'a str, path: String, wanted: Wanted) -> Self {
         Self {
             method,
-            url,
+            path,
+            wanted,
             headers: Vec::new(),
-            body: None,
-            repeat: Repeat::ByMethod,
-            purpose: Purpose::Request,
-            wanted: &[],
-            extra: Scopes::default(),
         }
     }
 
@@ -135,50 +68,99 @@ impl<'a> Ask<'a> {
         self.headers.push((name, value));
         self
     }
+
+    /// As it is put to one host.
+    pub(crate) fn ask(&self, endpoint: &Endpoint) -> Result<Ask<'a>> {
+        let mut ask = Ask::new(self.method, endpoint.repository_url(&self.path)?);
+        ask.headers.clone_from(&self.headers);
+        Ok(ask)
+    }
+}
+
+/// A host that is asked, and whether any is left after it.
+pub(crate) struct At<'a> {
+    pub(crate) host: usize,
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) is_last: bool,
+}
+
+impl At<'_> {
+    /// Sends a request to the host.
+    pub(crate) fn ask(
+        &self,
+        ask: &Ask<'_>,
+        call: &Arc<Call>,
+        budget: &mut Budget,
+    ) -> Result<Answer> {
+        Ok(self.mark(self.endpoint.ask(ask, call, budget)?))
+    }
+
+    /// Sends a request that has credentials of the program's own making.
+    fn ask_unsigned(&self, ask: &Ask<'_>, call: &Arc<Call>, budget: &mut Budget) -> Result<Answer> {
+        Ok(self.mark(self.endpoint.ask_unsigned(ask, call, budget)?))
+    }
+
+    fn mark(&self, answer: Answer) -> Answer {
+        let host = self.host;
+        Answer { host, ..answer }
+    }
 }
 
 impl Transport {
     /// Makes a transport for `name` ("ghcr.io/org/app", or a bare "ghcr.io"). Does no network I/O; reads the
-    /// environment, once, unless option `environment` is off.
+    /// environment, once, unless option `environment` is off, and the files that options `hosts-dir` and
+    /// `registries-conf` name.
     ///
     /// # Errors
-    /// [`Syntax`](crate::error::ErrorKind::Syntax) for the name, [`Argument`](crate::error::ErrorKind::Argument)
-    /// for actions or options that do not go together.
+    /// [`Syntax`](crate::error::ErrorKind::Syntax) for the name and those files,
+    /// [`Argument`](crate::error::ErrorKind::Argument) for actions or options that do not go together and for a
+    /// short name that could mean several registries, [`Unsupported`](crate::error::ErrorKind::Unsupported) for a
+    /// registry that `registries-conf` blocks, [`Io`](crate::error::ErrorKind::Io) for files that cannot be read.
     pub fn new(
         name: &str,
         actions: Actions,
         creds: Option<&Creds>,
         options: Option<&Options>,
     ) -> Result<Self> {
+        let options = options.cloned().unwrap_or_default();
         let (authority, repository) = name::transport_name(name)?;
+        let (authority, repository) = match registries::full(name, &options)? {
+            Some(full) => name::transport_name(&full)?,
+            None => (authority, repository),
+        };
         if repository.is_some() && actions.has(Actions::catalog()) {
             return Err(Error::argument(
                 "listing repositories takes a bare registry, without a repository",
             ));
         }
-        let options = options.cloned().unwrap_or_default();
-        let scheme = match options.text(Text::Scheme) {
-            Some("http") => Scheme::Http,
-            Some(_) => Scheme::Https,
-            None => authority.default_scheme(),
+        let anonymous = Creds::anonymous();
+        let purpose = For {
+            registry: &authority,
+            actions,
+            creds: creds.unwrap_or(&anonymous),
+            options: &options,
         };
-        let base = Url::at(scheme, authority.endpoint(), "/v2/")?;
-        let only_pulls = actions == Actions::pull();
-        let auth = Authenticator::new(
-            creds.cloned().unwrap_or_else(Creds::anonymous),
-            authority.key(),
-            repository.as_ref().map(Repository::as_str),
-            actions.scopes(repository.as_ref()),
-            only_pulls,
-            &options,
-        );
+        let Plan { mut hosts, home } = Plan::of(&authority, repository.as_ref(), &options)?;
+        // Who changes a registry has to see it as it is, not as a mirror remembers it.
+        let home_index = if actions.only_pulls() {
+            home
+        } else {
+            hosts.swap(0, home);
+            hosts.truncate(1);
+            0
+        };
+        let sites = hosts
+            .into_iter()
+            .map(|host| Site::new(host, &purpose).map(Arc::new))
+            .collect::<Result<Vec<_>>>()?;
+        let Some(home) = sites.get(home_index).cloned() else {
+            return Err(Error::internal("a registry without a host"));
+        };
         Ok(Self(Arc::new(Inner {
-            net: Net::new(&options)?,
-            policy: Policy::new(base.origin().clone(), &options),
-            auth,
             authority,
             repository,
-            base,
+            sites,
+            home,
             options,
             closes: Arc::default(),
             process: std::process::id(),
@@ -186,46 +168,41 @@ impl Transport {
     }
 
     /// Pings the registry (distribution-spec, "Determining Support") and gets a token now rather than at the
-    /// first request.
+    /// first request. A transport that only pulls pings its hosts in their order until one answers.
     ///
     /// # Errors
     /// [`Protocol`](crate::error::ErrorKind::Protocol) for any answer but 200 or 401,
     /// [`Auth`](crate::error::ErrorKind::Auth) when the credentials are refused, and those of the network.
     pub fn ping(&self, op: Option<&Op>) -> Result<()> {
         let call = self.call(op)?;
-        let route = self.route(&call);
-        let mut budget = self.budget();
-        let mut message = self.message(&Ask::new("GET", self.0.base.clone()));
-        message.max_redirects = 0;
-        let answer = route.send(&message, &mut Unsigned, &mut budget)?;
-        match answer.status {
-            200 => return Ok(()),
-            401 => {}
-            _ => return Err(self.unexpected_ping(answer)),
-        }
-        let mut signer = CallSigner::of_ping(&self.0.auth, &route);
-        if !signer.refused(&answer.url, &answer.headers)? {
-            return Err(self.refusal("GET", answer));
-        }
-        answer.body.discard();
-        if let Some(Known::Bearer { .. }) = self.0.auth.known(&route) {
-            return signer.sign(&mut budget).map(|_| ());
-        }
-        // A password is only known to be right when the registry has seen it.
-        let answer = route.send(&message, &mut signer, &mut budget)?;
-        match answer.status {
-            200 => Ok(()),
-            401 | 403 => Err(self.refusal("GET", answer)),
-            _ => Err(self.unexpected_ping(answer)),
-        }
+        let budget = self.budget();
+        self.over_hosts(
+            Wanted::Anything,
+            None,
+            &call,
+            &budget,
+            |at, budget| match at.endpoint.ping(&call, budget)? {
+                Pinged::Welcome => Ok(()),
+                Pinged::Answered(answer) if answer.status == 200 => {
+                    answer.body.discard();
+                    Ok(())
+                }
+                Pinged::Answered(answer) => Err(self.unexpected_ping(at.mark(answer))),
+                Pinged::Refused(answer) => Err(self.refusal("GET", at.mark(answer))),
+            },
+        )
     }
 
     fn unexpected_ping(&self, answer: Answer) -> Error {
         let status = answer.status;
+        let registry = if self.0.sites.len() > 1 {
+            answer.url.origin().to_string()
+        } else {
+            self.0.authority.to_string()
+        };
         let refusal = self.refusal("GET", answer);
         Error::protocol(format!(
-            "unexpected answer to the ping of {}: {}",
-            self.0.authority,
+            "unexpected answer to the ping of {registry}: {}",
             refusal.message()
         ))
         .with_http_status(status)
@@ -244,8 +221,34 @@ impl Transport {
     /// of the network and its limits.
     pub fn request(&self, request: &Request, op: Option<&Op>) -> Result<Response> {
         let call = self.call(op)?;
-        let url = self.request_url(request)?;
-        self.exchange(request, url, Purpose::Request, &call)
+        let Some(pull) = self.as_pull(request)? else {
+            let url = self.request_url(request, &call)?;
+            return self.exchange(request, url, Purpose::Request, &call);
+        };
+        let budget = self.budget();
+        self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
+            let mut ask = pull.ask(at.endpoint)?;
+            ask.wanted = request.statuses();
+            let answer = at.ask(&ask, &call, budget)?;
+            // A mirror that refuses does not speak for the registry, even if the program wants to see that.
+            if answer.status >= 400 && !at.is_last {
+                return Err(self.refusal(pull.method, answer));
+            }
+            self.accept(request, answer, &call)
+        })
+    }
+
+    /// A request for content of the repository, which may be asked of any host that has it.
+    fn as_pull<'r>(&self, request: &'r Request) -> Result<Option<Pull<'r>>> {
+        if self.0.sites.len() < 2 || request.is_signed() {
+            return Ok(None);
+        }
+        let Some((path, wanted)) = request.content() else {
+            return Ok(None);
+        };
+        let mut pull = Pull::new(request.method()?, path.to_owned(), wanted);
+        pull.headers = request.fields()?;
+        Ok(Some(pull))
     }
 
     /// Sends `request` to `url` and checks the answer against what it accepts.
@@ -273,13 +276,17 @@ impl Transport {
         ask.wanted = request.statuses();
         let mut budget = self.budget();
         let answer = if request.is_signed() {
-            self.route(call)
-                .send(&self.message(&ask), &mut Unsigned, &mut budget)?
+            self.home_at(call)?.ask_unsigned(&ask, call, &mut budget)?
         } else {
             self.ask(&ask, call, &mut budget)?
         };
+        self.accept(request, answer, call)
+    }
+
+    /// Checks an answer against what the request accepts.
+    fn accept(&self, request: &Request, answer: Answer, call: &Arc<Call>) -> Result<Response> {
         if !request.accepts_status(answer.status) {
-            return Err(self.refusal(method, answer));
+            return Err(self.refusal(request.method()?, answer));
         }
         let content_type = answer
             .headers
@@ -304,7 +311,9 @@ impl Transport {
             return;
         }
         self.0.closes.close();
-        self.0.net.close();
+        for site in &self.0.sites {
+            site.close();
+        }
     }
 
     /// The registry, as it was named.
@@ -321,12 +330,47 @@ impl Transport {
         &self.0.options
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.0.policy
+    /// The host that is asked for everything that is no content, and for that as well unless the transport only
+    /// pulls.
+    pub(crate) fn home_site(&self) -> &Arc<Site> {
+        &self.0.home
     }
 
-    pub(crate) fn is_anonymous(&self) -> bool {
-        self.0.auth.fell_back()
+    /// What that host is asked with.
+    pub(crate) fn home(&self, call: &Arc<Call>) -> Result<&Endpoint> {
+        self.0.home.endpoint(call)
+    }
+
+    /// What the host was asked with that gave an answer.
+    pub(crate) fn endpoint(&self, host: usize) -> &Endpoint {
+        self.0
+            .sites
+            .get(host)
+            .unwrap_or(&self.0.home)
+            .known_endpoint()
+    }
+
+    /// The host for everything, to be asked.
+    pub(crate) fn home_at(&self, call: &Arc<Call>) -> Result<At<'_>> {
+        let home = &self.0.home;
+        let host = self.0.sites.iter().position(|site| Arc::ptr_eq(site, home));
+        Ok(At {
+            host: host.unwrap_or_default(),
+            endpoint: home.endpoint(call)?,
+            is_last: true,
+        })
+    }
+
+    /// Whether there are hosts to fail over to, and how many there are in all.
+    pub(crate) fn host_count(&self) -> usize {
+        self.0.sites.len()
+    }
+
+    /// Has a host asked after the others for a while.
+    pub(crate) fn shun(&self, host: usize) {
+        if let Some(site) = self.0.sites.get(host) {
+            site.shun(true);
+        }
     }
 
     pub(crate) fn max_body(&self) -> usize {
@@ -357,45 +401,102 @@ impl Transport {
         Ok(Call::new(op, &self.0.options, &self.0.closes))
     }
 
-    /// The URL a request's path stands for.
-    pub(crate) fn request_url(&self, request: &Request) -> Result<Url> {
-        request.url(&self.0.base, self.0.repository.as_ref())
+    /// The URL a request's path stands for, at the host for everything.
+    pub(crate) fn request_url(&self, request: &Request, call: &Arc<Call>) -> Result<Url> {
+        let home = self.home(call)?;
+        request.url(home.base(), home.host().repository.as_ref())
     }
 
-    /// URL of `path` of the repository, such as `blobs/sha256:...`.
-    pub(crate) fn repository_url(&self, path: &str) -> Result<Url> {
-        let Some(repository) = &self.0.repository else {
-            return Err(Error::argument(format!(
-                "the transport for {} names no repository, which this call needs",
-                self.0.authority
-            )));
-        };
-        self.0.base.resolve(&format!("/v2/{repository}/{path}"))
+    /// URL of `path` of the repository, such as `blobs/sha256:...`, at the host for everything.
+    pub(crate) fn repository_url(&self, path: &str, call: &Arc<Call>) -> Result<Url> {
+        self.home(call)?.repository_url(path)
     }
 
-    /// Sends a request with the transport's credentials and gives whatever answer comes.
+    /// Sends a request to that host and gives whatever answer comes.
     pub(crate) fn ask(
         &self,
         ask: &Ask<'_>,
         call: &Arc<Call>,
         budget: &mut Budget,
     ) -> Result<Answer> {
-        let route = self.route(call);
-        let mut signer = CallSigner::new(&self.0.auth, &route, ask.extra.clone());
-        route.send(&self.message(ask), &mut signer, budget)
+        self.home_at(call)?.ask(ask, call, budget)
     }
 
-    /// Sends a request and reads a short answer whole, again if the connection breaks while it is read.
+    /// Has `each` ask one host after the other until one serves. `budget` is shared by them all.
+    ///
+    /// The order is that of the configuration, but for `prefer`, which goes first, and for hosts that failed a
+    /// short while ago, which go last.
+    pub(crate) fn over_hosts<T>(
+        &self,
+        wanted: Wanted,
+        prefer: Option<usize>,
+        call: &Arc<Call>,
+        budget: &Budget,
+        mut each: impl FnMut(&At<'_>, &mut Budget) -> Result<T>,
+    ) -> Result<T> {
+        let able: Vec<(usize, bool)> = self
+            .0
+            .sites
+            .iter()
+            .enumerate()
+            .filter(|(_, site)| site.host().serves.has(wanted))
+            .map(|(host, site)| (host, site.is_shunned()))
+            .collect();
+        let order = failover::order(&able, prefer);
+        let mut failures = Failures::default();
+        let mut left = order.len();
+        for host in order {
+            let Some(site) = self.0.sites.get(host) else {
+                continue;
+            };
+            let is_last = left == 1;
+            let mut share = budget.share(left, call);
+            let result = site.endpoint(call).and_then(|endpoint| {
+                let at = At {
+                    host,
+                    endpoint,
+                    is_last,
+                };
+                each(&at, &mut share)
+            });
+            left -= 1;
+            let e = match result {
+                Ok(value) => {
+                    site.shun(false);
+                    return Ok(value);
+                }
+                Err(e) => e,
+            };
+            // A call that was cancelled, or is out of time, ends here, whatever the host did.
+            let verdict = call
+                .check()
+                .map_or(Verdict::Final, |()| failover::judge(&e));
+            if verdict == Verdict::Final {
+                return Err(e);
+            }
+            site.shun(verdict == Verdict::Shun);
+            if !is_last {
+                call.log
+                    .info(|| format!("{} did not serve, trying the next host: {e}", site.host()));
+            }
+            failures.push(host, e);
+        }
+        // Whether something exists is for the last host of the configuration to say: the registry itself.
+        Err(failures.into_error(self.0.sites.len().saturating_sub(1)))
+    }
+
+    /// Asks a host and reads a short answer whole, again if the connection breaks while it is read.
     pub(crate) fn ask_whole(
         &self,
+        at: &At<'_>,
         ask: &Ask<'_>,
         most: usize,
         limit: &str,
         call: &Arc<Call>,
+        budget: &mut Budget,
     ) -> Result<(Answer, Vec<u8>)> {
-        let mut budget = self.budget();
         loop {
-            let mut answer = self.whole(self.ask(ask, call, &mut budget)?)?;
+            let mut answer = self.whole(at.ask(ask, call, budget)?)?;
             match answer.body.read_up_to(most) {
                 Ok((body, false)) => return Ok((answer, body)),
                 Ok((_, true)) => {
@@ -431,6 +532,7 @@ impl Transport {
             status: answer.status,
             headers: answer.headers,
             url: answer.url,
+            host: answer.host,
             digest,
         };
         Response::streaming(parts, Box::new(Plain::new(answer.body)), call, self)
@@ -464,9 +566,10 @@ impl Transport {
             message.push_str("; HEAD answers have no body that would say why");
         }
         let error = if status == 401 {
-            let at_home = answer.url.origin() == self.0.policy.home();
+            let endpoint = self.endpoint(answer.host);
+            let at_home = answer.url.origin() == endpoint.policy().home();
             let why = if at_home {
-                auth::explain_refusal(&answer.headers, self.0.auth.has_credentials())
+                auth::explain_refusal(&answer.headers, endpoint.auth().has_credentials())
             } else {
                 format!(
                     "{} wants credentials, and those of the registry do not go there",
@@ -483,27 +586,6 @@ impl Transport {
             .with_rate_limit(retry::rate_limit(&answer.headers))
             .with_diagnostics(diagnostics)
     }
-
-    fn route<'a>(&'a self, call: &'a Arc<Call>) -> Route<'a> {
-        Route {
-            net: &self.0.net,
-            policy: &self.0.policy,
-            call,
-        }
-    }
-
-    fn message<'a>(&self, ask: &Ask<'a>) -> Message<'a> {
-        Message {
-            method: ask.method,
-            url: ask.url.clone(),
-            headers: ask.headers.clone(),
-            body: ask.body,
-            repeat: ask.repeat,
-            max_redirects: self.0.options.number(Number::MaxRedirects),
-            purpose: ask.purpose,
-            wanted: ask.wanted,
-        }
-    }
 }
 
 impl fmt::Debug for Transport {
@@ -512,18 +594,5 @@ impl fmt::Debug for Transport {
             .field("registry", &self.0.authority)
             .field("repository", &self.0.repository)
             .finish_non_exhaustive()
-    }
-}
-
-/// Sends a message as it is.
-struct Unsigned;
-
-impl Signer for Unsigned {
-    fn sign(&mut self, _: &mut Budget) -> Result<Option<HeaderValue>> {
-        Ok(None)
-    }
-
-    fn refused(&mut self, _: &Url, _: &HeaderMap) -> Result<bool> {
-        Ok(false)
     }
 }

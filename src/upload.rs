@@ -7,6 +7,7 @@ use std::time::Duration;
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::digest::{Algorithm, Digest, Hasher};
+use crate::endpoint::Ask;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::Repository;
 use crate::net::call::Call;
@@ -20,7 +21,7 @@ use crate::retry::{self, Budget};
 use crate::scope::Scopes;
 use crate::send::{Answer, Payload, Repeat, location};
 use crate::source::{Opened, ReadBytes, Source};
-use crate::transport::{Ask, Transport};
+use crate::transport::Transport;
 use crate::url::Url;
 
 /// What a registry that refused a larger part as too large is tried with: the least any of them is known to take.
@@ -126,7 +127,7 @@ impl Transport {
 
     /// The answer to HEAD when the blob is there.
     fn find(&self, digest: &Digest, call: &Arc<Call>) -> Result<Option<Answer>> {
-        let url = self.repository_url(&format!("blobs/{digest}"))?;
+        let url = self.repository_url(&format!("blobs/{digest}"), call)?;
         let answer = self.ask(&Ask::new("HEAD", url), call, &mut self.budget())?;
         match answer.status {
             200 => Ok(Some(answer)),
@@ -137,7 +138,7 @@ impl Transport {
     }
 
     fn mount(&self, digest: &Digest, from: &Repository, call: &Arc<Call>) -> Result<Mounted> {
-        let mut url = self.repository_url("blobs/uploads/")?;
+        let mut url = self.repository_url("blobs/uploads/", call)?;
         url.push_query("mount", digest.as_str());
         url.push_query("from", from.as_str());
         let mut ask = Ask::new("POST", url);
@@ -168,6 +169,7 @@ impl Transport {
             headers,
             url,
             body,
+            host,
             ..
         } = answer;
         body.discard();
@@ -176,6 +178,7 @@ impl Transport {
                 status,
                 headers,
                 url,
+                host,
                 digest: Some(digest),
             },
             Vec::new(),
@@ -315,7 +318,7 @@ impl Session {
     }
 
     fn begin(transport: &Transport, digest: Option<&Digest>, call: &Arc<Call>) -> Result<Self> {
-        let mut url = transport.repository_url("blobs/uploads/")?;
+        let mut url = transport.repository_url("blobs/uploads/", call)?;
         if digest.is_some_and(|d| d.algorithm() != Algorithm::Sha256) {
             url.push_query(
                 "digest-algorithm",
@@ -359,6 +362,7 @@ impl Session {
                 Error::protocol(format!("{from} names an unusable upload location: {e}"))
             })?;
             self.transport
+                .home(&self.call)?
                 .policy()
                 .judge(from, &next, Purpose::Upload)?;
             self.location = next;

@@ -30,6 +30,10 @@ impl Origin {
         &self.host
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether the two differ in scheme and port at most.
     pub(crate) fn same_host(&self, other: &Origin) -> bool {
         self.host == other.host
@@ -169,6 +173,18 @@ impl Url {
 
     pub(crate) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// `host[:port]` as it was written, the host in lower case.
+    pub(crate) fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.origin.host),
+            None => self.origin.host.clone(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The whole URL with its query, to be sent, never to be shown.

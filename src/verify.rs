@@ -1,12 +1,12 @@
 //! Bodies on their way to the reader, with or without a digest to check.
 
+use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::net::{BUFFER, Body};
 use crate::process::Worker;
-use crate::url::Url;
 
 /// Bodies from this size on are hashed by a thread of their own.
 const OVERLAP_FROM: u64 = 1 << 20;
@@ -85,7 +85,8 @@ pub(crate) struct Verified<S> {
     expected: Digest,
     size: Option<u64>,
     seen: u64,
-    host: String,
+    /// Names who sent the bytes, for messages.
+    sender: Box<dyn fmt::Display + Send>,
     /// What was read; the first `passed` bytes of it were passed on. With a digest thread it is collected until
     /// it is worth waking the thread for.
     piece: Piece,
@@ -118,7 +119,7 @@ impl<S: Stream> Verified<S> {
         inner: S,
         expected: Digest,
         size: Option<u64>,
-        host: &Url,
+        sender: Box<dyn fmt::Display + Send>,
         hasher: Hasher,
         seen: u64,
     ) -> Self {
@@ -132,7 +133,7 @@ impl<S: Stream> Verified<S> {
             expected,
             size,
             seen,
-            host: host.origin().to_string(),
+            sender,
             piece: Piece::default(),
             passed: 0,
             lent: 0,
@@ -149,7 +150,7 @@ impl<S: Stream> Verified<S> {
         match self.size {
             Some(size) if self.seen > size => Err(Error::digest(format!(
                 "{} sent more bytes than {} has",
-                self.host, self.expected
+                self.sender, self.expected
             ))),
             _ => Ok(()),
         }
@@ -170,7 +171,7 @@ impl<S: Stream> Verified<S> {
         }
         Err(Error::digest(format!(
             "{} sent {} bytes with digest {got} where {} was asked for",
-            self.host, self.seen, self.expected
+            self.sender, self.seen, self.expected
         )))
     }
 
@@ -323,7 +324,6 @@ mod tests {
     }
 
     fn verified(data: &[u8], digest: Digest, size: Option<u64>) -> Verified<Bytes> {
-        let url = Url::parse("http://h/").unwrap();
         let hasher = Hasher::new(digest.algorithm());
         Verified::new(
             Bytes {
@@ -333,7 +333,7 @@ mod tests {
             },
             digest,
             size,
-            &url,
+            Box::new("h"),
             hasher,
             0,
         )

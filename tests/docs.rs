@@ -17,10 +17,12 @@ fn row(key: &Key) -> String {
         KeyKind::Switch { default } => ("0 or 1".to_owned(), i32::from(default).to_string()),
         _ => panic!("a kind the README does not know"),
     };
+    let variables: Vec<String> = key.variables.iter().map(|v| format!("`{v}`")).collect();
     format!(
-        "| `{}` | {kind} | {default} | {} |\n",
+        "| `{}` | {kind} | {default} | {} | {} |\n",
         key.name,
-        key.help.replace('|', "\\|")
+        key.help.replace('|', "\\|"),
+        variables.join(", ")
     )
 }
 
@@ -31,7 +33,8 @@ fn the_readme_lists_every_option() {
     let readme = std::fs::read_to_string(path).unwrap();
     let begin = readme.find(BEGIN).expect("the mark before the table") + BEGIN.len();
     let end = readme.find(END).expect("the mark behind the table");
-    let mut table = String::from("| key | value | default | meaning |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| key | value | default | meaning | variables |\n|---|---|---|---|---|\n");
     table.extend(KEYS.iter().map(row));
     let wanted = format!("{}{table}{}", &readme[..begin], &readme[end..]);
     if std::env::var_os("RT_BLESS").is_some() {

@@ -447,9 +447,15 @@ fn bad_proxy_urls() {
     }
 }
 
+/// Set in the processes that the test `environment` starts.
+const INSIDE: &str = "TEST_IN_AN_ENVIRONMENT";
+
 /// Variables of the environment, each in a process of its own: only there they can be set safely.
 #[test]
 fn environment() {
+    if std::env::var_os(INSIDE).is_some() {
+        return in_an_environment();
+    }
     let server = Arc::new(registry());
     let proxy = Proxy::start(ProxySettings {
         map: map(&[("r.example:80", server.address())]),
@@ -486,13 +492,13 @@ fn environment() {
     ] {
         let before = proxy.lines().len();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "in_an_environment", "--ignored", "--nocapture"]);
+        command.args(["--exact", "environment", "--nocapture"]);
         for name in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command
                 .env_remove(name)
                 .env_remove(name.to_ascii_uppercase());
         }
-        command.envs(variables);
+        command.env(INSIDE, "1").envs(variables);
         if let Some((key, value)) = option {
             command.env("TEST_OPTION", format!("{key}={value}"));
         }
@@ -509,8 +515,6 @@ fn environment() {
 }
 
 /// One request as the environment says. The name exists nowhere, so that only the proxy leads to it.
-#[test]
-#[ignore = "a part of the test `environment`"]
 fn in_an_environment() {
     let mut options = Options::new();
     options.set_text("scheme", "http").unwrap();

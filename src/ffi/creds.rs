@@ -23,7 +23,8 @@ unsafe impl Handle for Creds {
     const NAME: &'static str = "rt_creds";
 }
 
-/// Supplies credentials for registry (repository may be NULL), again whenever they are refused. Returns new
+/// Supplies credentials for registry (repository may be NULL), again whenever they are refused. registry is host
+/// and port of the registry, or of a mirror that is asked in its place. Returns new
 /// credentials, which the library frees, or NULL for anonymous; a non-zero *fail ends the call with RT_E_AUTH.
 /// May take its time; runs on the thread of the call, once however many threads wait for the answer.
 pub type rt_creds_fn = Option<
@@ -39,7 +40,7 @@ fn made(body: impl FnOnce() -> Result<Creds>) -> *mut rt_creds {
     or(std::ptr::null_mut(), || body().map(give))
 }
 
-/// User name and password (RFC 7617). NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
+/// User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
 /// or if either holds a control character. A NULL rt_creds means anonymous.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_basic(

@@ -31,6 +31,7 @@ pub(super) struct CResponse {
     length: Option<u64>,
     digest: Option<CString>,
     url: CString,
+    host: CString,
     is_anonymous: bool,
     rate_limit: Option<RateLimit>,
     body: Mutex<Body>,
@@ -60,6 +61,7 @@ pub(super) fn give_response(response: Response) -> *mut rt_response {
         length: response.length(),
         digest: response.digest().map(|d| c_text(d.as_str())),
         url: c_text(&response.url()),
+        host: c_text(response.host()),
         is_anonymous: response.is_anonymous(),
         rate_limit: response.rate_limit(),
         body: Mutex::new(Body {
@@ -231,6 +233,17 @@ pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
         Ok(unsafe { lend::<CResponse>(r) }?.url.as_ptr())
+    })
+}
+
+/// Host and port of the registry that served this, or of the mirror that did so in its place (options "hosts-dir"
+/// and "registries-conf"), without the port where it is the usual one. A redirect from there to a storage does not
+/// change it. Lives as long as r.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn rt_response_host(r: *const rt_response) -> *const c_char {
+    or(std::ptr::null(), || {
+        // SAFETY: the header's rules for handles.
+        Ok(unsafe { lend::<CResponse>(r) }?.host.as_ptr())
     })
 }
 

@@ -37,9 +37,12 @@ unsafe impl Handle for Transport {
 
 /// Makes a transport for name ("ghcr.io/org/app", or a bare "ghcr.io"); actions is what it asks the token service
 /// for, RT_PULL and so on, combined with |. Does no network I/O: the first request asks for a token. Reads the
-/// environment (proxies, trust store), once, unless option "environment" is 0. creds and options may be NULL and
-/// may be freed right after. RT_E_SYNTAX for the name, RT_E_ARG for actions that are unknown or do not go with the
-/// name and for options that do not go together.
+/// environment (proxies, trust store), once, unless option "environment" is 0, and the files that options
+/// "hosts-dir" and "registries-conf" name. A transport for RT_PULL alone asks the mirrors they name for manifests
+/// and blobs, in their order, and the next when one fails; every other transport and every other request keeps to
+/// the registry itself. creds and options may be NULL and may be freed right after. RT_E_SYNTAX for the name and
+/// those files, RT_E_ARG for actions that are unknown or do not go with the name and for options that do not go
+/// together, RT_E_UNSUPPORTED for a registry that "registries-conf" blocks, RT_E_IO for a file that cannot be read.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_transport_new(
     name: *const c_char,
@@ -71,7 +74,8 @@ pub unsafe extern "C" fn rt_transport_new(
 
 /// Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
 /// first request; a password is checked. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
-/// credentials that are refused are RT_E_AUTH. op may be NULL.
+/// credentials that are refused are RT_E_AUTH. Where there are mirrors, the first host that answers will do. op may be
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_ping(
     t: *const rt_transport,

@@ -1,10 +1,12 @@
 //! TLS: what is trusted, what is shown, and the connection itself. The only module that knows which TLS
 //! library is inside.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,24 +20,37 @@ use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport}
 use super::call::Call;
 use super::tcp::into_io;
 use crate::error::{Error, Result};
+use crate::hosts::HostTrust;
+use crate::hosts::certs::{self, Folders};
 use crate::options::{Options, Switch, Text};
 use crate::process::PerProcess;
+use crate::url::Origin;
 
-/// What a transport asks of TLS. Turned into a [`ClientConfig`] when the first TLS connection is made.
-#[derive(Debug, Clone, Default)]
+const HTTPS_PORT: u16 = 443;
+
+/// What a transport asks of TLS. Turned into a [`ClientConfig`] when the first TLS connection to a host is made.
+#[derive(Debug)]
 pub(crate) struct Trust {
-    ca_files: Vec<String>,
+    ca_files: Vec<PathBuf>,
     ca_pem: Option<String>,
-    client: Option<(String, String)>,
+    clients: Vec<(PathBuf, PathBuf)>,
     only_1_3: bool,
     insecure: bool,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, which replace the system's store.
-    env_file: Option<std::ffi::OsString>,
-    env_dir: Option<std::ffi::OsString>,
+    env_file: Option<OsString>,
+    env_dir: Option<OsString>,
+    folders: Folders,
+    /// The registry's own host, and what its configuration says of it alone.
+    home: (String, u16),
+    host: HostTrust,
+    made: Mutex<HashMap<Kind, Arc<ClientConfig>>>,
 }
 
+/// What the configurations of hosts differ in: the folder, if there is one, and whether it is the registry's.
+type Kind = (Option<PathBuf>, bool);
+
 impl Trust {
-    pub(crate) fn of(options: &Options) -> Result<Self> {
+    pub(crate) fn of(options: &Options, home: &Origin, host: &HostTrust) -> Result<Self> {
         let read_env = options.is_on(Switch::Environment);
         let env = |name| {
             if read_env {
@@ -44,15 +59,15 @@ impl Trust {
                 None
             }
         };
-        let text = |key| {
+        let file = |key| {
             options
                 .text(key)
                 .filter(|t| !t.is_empty())
-                .map(str::to_owned)
+                .map(PathBuf::from)
         };
-        let client = match (text(Text::ClientCert), text(Text::ClientKey)) {
-            (None, None) => None,
-            (Some(cert), Some(key)) => Some((cert, key)),
+        let clients = match (file(Text::ClientCert), file(Text::ClientKey)) {
+            (None, None) => Vec::new(),
+            (Some(cert), Some(key)) => vec![(cert, key)],
             _ => {
                 return Err(Error::argument(
                     "options client-cert-file and client-key-file go together",
@@ -60,18 +75,72 @@ impl Trust {
             }
         };
         Ok(Self {
-            ca_files: text(Text::CaFile).into_iter().collect(),
-            ca_pem: text(Text::CaPem),
-            client,
+            ca_files: file(Text::CaFile).into_iter().collect(),
+            ca_pem: options
+                .text(Text::CaPem)
+                .filter(|t| !t.is_empty())
+                .map(str::to_owned),
+            clients,
             only_1_3: options.text(Text::TlsMin) == Some("1.3"),
             insecure: options.is_on(Switch::Insecure),
             env_file: env("SSL_CERT_FILE"),
             env_dir: env("SSL_CERT_DIR"),
+            folders: Folders::of(options),
+            home: (home.host().to_owned(), home.port()),
+            host: host.clone(),
+            made: Mutex::default(),
         })
     }
 
+    /// The configuration for connections to a host.
+    pub(crate) fn config(&self, host: &str, port: u16) -> Result<Arc<ClientConfig>> {
+        let key = (self.folder(host, port), self.is_home(host, port));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = made.get(&key) {
+            return Ok(Arc::clone(config));
+        }
+        let config = self.make(&self.of_host(host, port)?)?;
+        made.insert(key, Arc::clone(&config));
+        Ok(config)
+    }
+
+    fn is_home(&self, host: &str, port: u16) -> bool {
+        self.home.0 == host && self.home.1 == port
+    }
+
+    fn folder(&self, host: &str, port: u16) -> Option<PathBuf> {
+        self.folders.find(host, port, HTTPS_PORT)
+    }
+
+    /// All that holds for connections to a host. What the registry's folder says is to be trusted is trusted of
+    /// the hosts it leads to as well, as its token service often has a certificate of the same authority; what is
+    /// shown to the registry is shown to nobody else.
+    pub(crate) fn of_host(&self, host: &str, port: u16) -> Result<HostTrust> {
+        let mut all = HostTrust {
+            ca_files: self.ca_files.clone(),
+            clients: self.clients.clone(),
+            insecure: self.insecure,
+        };
+        let own = self.folder(host, port);
+        let home = self.folder(&self.home.0, self.home.1);
+        if let Some(folder) = &own {
+            let found = certs::read(folder)?;
+            all.ca_files.extend(found.ca_files);
+            all.clients.splice(0..0, found.clients);
+        }
+        if let Some(folder) = home.filter(|_| !self.is_home(host, port)) {
+            all.ca_files.extend(certs::read(&folder)?.ca_files);
+        }
+        all.ca_files.extend(self.host.ca_files.iter().cloned());
+        if self.is_home(host, port) {
+            all.clients.splice(0..0, self.host.clients.iter().cloned());
+            all.insecure |= self.host.insecure;
+        }
+        Ok(all)
+    }
+
     /// Reads the certificates and makes the configuration.
-    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>> {
+    fn make(&self, host: &HostTrust) -> Result<Arc<ClientConfig>> {
         let mut provider = rustls::crypto::ring::default_provider();
         // Servers commonly take the client's first choice: the cheapest that is strong, as browsers do.
         provider
@@ -86,26 +155,28 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(versions)
             .map_err(|e| Error::tls(format!("cannot set up TLS: {e}")))?;
-        let builder = if self.insecure {
+        let builder = if host.insecure {
             builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
         } else {
-            builder.with_root_certificates(self.roots()?)
+            builder.with_root_certificates(self.roots(&host.ca_files)?)
         };
-        let mut config = match &self.client {
+        let mut config = match host.clients.first() {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let chain = read_pem_certs(cert)?;
                 let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| {
                     Error::tls(format!(
-                        "cannot read the private key in {key}: {}",
+                        "cannot read the private key in {}: {}",
+                        key.display(),
                         pem_error(&e)
                     ))
                 })?;
                 builder.with_client_auth_cert(chain, key_der).map_err(|e| {
                     Error::tls(format!(
-                        "the client certificate in {cert} cannot be used: {e}"
+                        "the client certificate in {} cannot be used: {e}",
+                        cert.display()
                     ))
                 })?
             }
@@ -114,7 +185,7 @@ impl Trust {
         Ok(Arc::new(config))
     }
 
-    fn roots(&self) -> Result<Arc<RootCertStore>> {
+    fn roots(&self, ca_files: &[PathBuf]) -> Result<Arc<RootCertStore>> {
         let system = if self.env_file.is_some() || self.env_dir.is_some() {
             let found = rustls_native_certs::load_certs_from_paths(
                 self.env_file.as_deref().map(Path::new),
@@ -124,9 +195,18 @@ impl Trust {
         } else {
             system_roots()
         };
-        let mut extra = Vec::new();
-        for file in &self.ca_files {
-            extra.extend(read_pem_certs(file)?);
+        let mut roots = RootCertStore::clone(&system);
+        let mut add = |certs: Vec<CertificateDer<'static>>, from: &dyn fmt::Display| {
+            let (_, ignored) = roots.add_parsable_certificates(certs);
+            if ignored > 0 {
+                return Err(Error::tls(format!(
+                    "{from} holds a certificate that cannot be parsed"
+                )));
+            }
+            Ok(())
+        };
+        for file in ca_files {
+            add(read_pem_certs(file)?, &file.display())?;
         }
         if let Some(pem) = &self.ca_pem {
             let certs: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
@@ -135,22 +215,12 @@ impl Trust {
             if certs.is_empty() {
                 return Err(Error::tls("option ca-pem holds no certificate"));
             }
-            extra.extend(certs);
+            add(certs, &"option ca-pem")?;
         }
-        if extra.is_empty() {
-            if system.is_empty() {
-                return Err(Error::tls(
-                    "no trusted certificates were found: install the system's CA certificates (package \
-                     ca-certificates), or set option ca-file or the variable SSL_CERT_FILE",
-                ));
-            }
-            return Ok(system);
-        }
-        let mut roots = RootCertStore::clone(&system);
-        let (_, ignored) = roots.add_parsable_certificates(extra);
-        if ignored > 0 {
+        if roots.is_empty() {
             return Err(Error::tls(
-                "option ca-file or ca-pem holds a certificate that cannot be parsed",
+                "no trusted certificates were found: install the system's CA certificates (package \
+                 ca-certificates), or set option ca-file or the variable SSL_CERT_FILE",
             ));
         }
         Ok(Arc::new(roots))
@@ -179,18 +249,20 @@ fn store(certs: Vec<CertificateDer<'static>>) -> RootCertStore {
     roots
 }
 
-fn read_pem_certs(file: &str) -> Result<Vec<CertificateDer<'static>>> {
+fn read_pem_certs(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certs: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
         .map_err(|e| {
             Error::tls(format!(
-                "cannot read certificates from {file}: {}",
+                "cannot read certificates from {}: {}",
+                file.display(),
                 pem_error(&e)
             ))
         })?;
     if certs.is_empty() {
         return Err(Error::tls(format!(
-            "{file} holds no certificate in PEM form"
+            "{} holds no certificate in PEM form",
+            file.display()
         )));
     }
     Ok(certs)
