@@ -52,7 +52,7 @@ enum Source {
 }
 
 /// What tells two sources apart in the shared token cache, without holding a secret.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fingerprint([u8; 32]);
 
 impl Creds {

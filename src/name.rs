@@ -18,7 +18,7 @@ const DOCKER_HUB: &str = "index.docker.io";
 const DOCKER_HUB_ENDPOINT: &str = "registry-1.docker.io";
 
 /// What a registry speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scheme {
     /// Plain text.
     Http,

@@ -1,6 +1,6 @@
 //! Access tokens: what a token service answers, and the cache that threads and transports share.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,7 @@ fn life(expires_in: Option<&Value>) -> Duration {
 }
 
 /// What a token is for. Tokens of different credentials never meet.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) home: Origin,
     /// The realm as it is asked, its query included.
@@ -97,11 +97,12 @@ pub(crate) struct Key {
     pub(crate) creds: Fingerprint,
 }
 
-/// Tokens and challenges by what they are for.
+/// Tokens and challenges by what they are for. Trees, since what is kept for the life of the process should not
+/// look lost to leak checkers, as the tables of hash maps do.
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    slots: Mutex<HashMap<Key, Arc<Flight<Token>>>>,
-    challenges: Mutex<HashMap<Origin, Known>>,
+    slots: Mutex<BTreeMap<Key, Arc<Flight<Token>>>>,
+    challenges: Mutex<BTreeMap<Origin, Known>>,
 }
 
 impl TokenCache {

@@ -17,7 +17,7 @@ const MAX_URL: usize = 32 * 1024;
 ///
 /// The host is lower-case, IPv6 addresses stand in brackets, and the default port is filled in, so that
 /// equal origins compare equal.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Origin {
     scheme: Scheme,
     host: String,
