@@ -735,6 +735,14 @@ public:
         return detail::make<ref>([&](rt_ref **out, rt_error **err) { return rt_ref_parse(t.get(), out, err); });
     }
 
+    /// The same for a reference as people type it: short names are looked up as option "registries-conf" says.
+    static outcome<ref> resolve(std::string_view text, const options &how = {})
+    {
+        const detail::text t(text);
+        return detail::make<ref>(
+            [&](rt_ref **out, rt_error **err) { return rt_ref_resolve(t.get(), how.get(), out, err); });
+    }
+
     std::string_view registry() const noexcept { return detail::plain(rt_ref_registry(get())); }
     std::optional<std::string_view> repository() const { return detail::maybe(rt_ref_repository(get())); }
     std::optional<std::string_view> tag() const { return detail::maybe(rt_ref_tag(get())); }
@@ -911,6 +919,8 @@ public:
     std::optional<std::string_view> digest() const { return detail::maybe(rt_response_digest(get())); }
     /// What answered, after redirects, without the query.
     std::string_view url() const noexcept { return detail::plain(rt_response_url(get())); }
+    /// Host and port of the registry, or of the mirror in its place, that served this.
+    std::string_view host() const noexcept { return detail::plain(rt_response_host(get())); }
     /// Whether the credentials were refused and the request was sent without.
     bool is_anonymous() const noexcept { return rt_response_is_anonymous(get()) != 0; }
 

@@ -197,6 +197,11 @@ fn failures_are_thrown() {
     );
     let (server, stalling) = registry();
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("registries.conf"),
+        "[aliases]\ntea = \"tea.example/tea\"\n",
+    )
+    .unwrap();
     let folder = folder.path().to_str().unwrap();
     play(&program, &[&server.authority(), &stalling, folder], true);
 }

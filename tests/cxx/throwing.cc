@@ -67,7 +67,7 @@ static std::string hello(const rt::transport &t, const rt::op *control = nullptr
     return std::string(r.body());
 }
 
-static void values()
+static void values(const std::string &folder)
 {
     CHECK(rt::abi_matches() && rt::version().substr(0, 19) == "registry-transport/");
     CHECK(rt::has_feature("tls") && !rt::has_feature("tea") && !rt::has_feature("tls\0x"sv));
@@ -78,6 +78,10 @@ static void values()
     const rt::ref ref = rt::ref::parse("ghcr.io/org/app:1.2");
     CHECK(ref.registry() == "ghcr.io" && ref.repository() == "org/app" && ref.tag() == "1.2" && !ref.digest());
     CHECK(!rt::ref::parse("localhost:5000").repository());
+    CHECK(rt::ref::resolve("ubuntu").repository() == "library/ubuntu");
+    rt::options aliases;
+    aliases.set("registries-conf", folder + "/registries.conf");
+    CHECK(rt::ref::resolve("tea:1", aliases).registry() == "tea.example");
     CHECK(code_of([] { rt::ref::parse("a b"); }) == rt::errc::syntax);
     /* A NUL cuts nothing off, and a view needs none behind it. */
     CHECK(code_of([] { rt::ref::parse("ubuntu\0evil"sv); }) == rt::errc::arg);
@@ -124,6 +128,7 @@ static void pulling(const rt::transport &t, const std::string &registry, const s
     CHECK(manifest && manifest.status() == 200 && manifest.length() == static_cast<std::int64_t>(text.size()));
     CHECK(manifest.header("CONTENT-type") == RT_MEDIA_TYPE_OCI_MANIFEST && !manifest.header("x-tea"));
     CHECK(manifest.url() == "http://" + registry + "/v2/a/b/manifests/latest" && !manifest.is_anonymous());
+    CHECK(manifest.host() == registry);
     std::size_t seen = 0;
     for (auto [name, value] : manifest.headers())
         seen += name == "docker-content-digest" && value == digest;
@@ -422,7 +427,7 @@ int main(int argc, char **argv)
     options.set("environment", false);
     const rt::transport t = rt::transport::open(registry + "/a/b", rt::actions::pull | rt::actions::push | rt::actions::erase,
                                                 rt::creds::basic("demo", "demo"), options);
-    values();
+    values(folder);
     pulling(t, registry, folder);
     failures(t, registry, stalling, folder);
     lambdas(t, registry, stalling);
