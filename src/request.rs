@@ -1,5 +1,7 @@
 //! A request as the program describes it. Checked when it is sent.
 
+use std::fmt;
+
 use ureq::http::Method;
 use ureq::http::header::{self, HeaderName, HeaderValue};
 
@@ -12,7 +14,7 @@ use crate::source::Source;
 use crate::url::Url;
 
 /// A request: method, path, headers, body, and what answers to it are accepted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     method: Option<String>,
     path: String,
@@ -217,6 +219,24 @@ fn has_dot_segment(path: &str) -> bool {
         let plain = segment.to_ascii_lowercase().replace("%2e", ".");
         plain == "." || plain == ".."
     }) || path.to_ascii_lowercase().contains("%00")
+}
+
+impl fmt::Debug for Request {
+    /// Shows no values of headers, no query and no user information: some hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        let path = self.path.split('?').next().unwrap_or_default();
+        // What stands before an @ may be user information.
+        let path = path.rsplit('@').next();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &path)
+            .field("headers", &names)
+            .field("body", &self.body)
+            .field("accept_status", &self.accept_status)
+            .field("accept_type", &self.accept_type)
+            .finish()
+    }
 }
 
 #[cfg(test)]

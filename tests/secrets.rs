@@ -1,0 +1,736 @@
+//! Nothing secret comes out. A canary sits in each secret there is: passwords, tokens, what helpers say, the keys of
+//! certificates, signed URLs, cookies. Every line of the log, every error, every `Debug` and every list of arguments
+//! of a child is searched for all of them, in the forms they take on the wire.
+
+mod support;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use registry_transport::creds::env::Env;
+use registry_transport::creds::{Creds, docker, podman};
+use registry_transport::error::Error;
+use registry_transport::log::Level;
+use registry_transport::op::Op;
+use registry_transport::options::Options;
+use registry_transport::pages::{Names, Pages};
+use registry_transport::referrers::Referrers;
+use registry_transport::request::Request;
+use registry_transport::secret::Secret;
+use registry_transport::source::Source;
+use registry_transport::transport::{Actions, Transport};
+use serde_json::json;
+use support::client;
+use support::login::Login;
+use support::pki::Ca;
+use support::proxy::{Proxy, ProxySettings};
+use support::registry::{noise, sha256};
+use support::server::{Answer, Request as Got, Server, lock};
+use support::socks::{Socks, SocksSettings};
+
+const PASSWORD: &str = "cnry-password";
+const ACCESS: &str = "cnry-access";
+const REFRESH: &str = "cnry-refresh";
+const ROTATED: &str = "cnry-rotated";
+const BEARER: &str = "cnry-bearer";
+const SIGNATURE: &str = "cnry-signature";
+const STATE: &str = "cnry-state";
+const COOKIE: &str = "cnry-cookie";
+const HELPER: &str = "cnry-helper";
+const STDERR: &str = "cnry-stderr";
+const PROXY: &str = "cnry-proxy";
+const BROKEN: &str = "cnry-broken";
+
+/// All that must not be seen: what begins with `cnry`, and the pairs that hold it, encoded.
+fn canaries() -> Vec<String> {
+    let mut all = vec!["cnry".to_owned()];
+    for (user, secret) in [
+        ("user", PASSWORD),
+        ("<token>", REFRESH),
+        ("<token>", ROTATED),
+        ("helped", HELPER),
+        ("through", PROXY),
+    ] {
+        let pair = format!("{user}:{secret}");
+        // Without the last letters, which padding may change.
+        for coded in [
+            BASE64_STANDARD.encode(&pair),
+            BASE64_URL_SAFE_NO_PAD.encode(&pair),
+        ] {
+            all.push(coded[..coded.len() - 4].to_owned());
+        }
+    }
+    // Wherever it stands in an encoded text.
+    for before in ["", "x", "xx"] {
+        let coded = BASE64_STANDARD.encode(format!("{before}cnry-"));
+        all.push(coded[before.len() * 4 / 3 + 1..before.len() * 4 / 3 + 5].to_owned());
+    }
+    all
+}
+
+/// What came out, and where.
+#[derive(Default, Clone)]
+struct Heap(Arc<Mutex<Vec<(String, String)>>>);
+
+impl Heap {
+    fn add(&self, place: &str, text: impl Into<String>) {
+        lock(&self.0).push((place.to_owned(), text.into()));
+    }
+
+    /// An error by all its accessors.
+    fn error(&self, place: &str, e: &Error) {
+        self.add(
+            place,
+            format!("{e} {e:?} {:?} {}", e.diagnostics(), e.message()),
+        );
+    }
+
+    fn result<T>(&self, place: &str, result: Result<T, Error>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(e) => {
+                self.error(place, &e);
+                None
+            }
+        }
+    }
+
+    fn log(&self, options: &mut Options, place: &str) {
+        let (own, place) = (self.clone(), format!("log of {place}"));
+        options.set_log(
+            Level::Debug,
+            Arc::new(move |_, line: &str| own.add(&place, line)),
+        );
+    }
+
+    /// Searches everything, and expects at least so many texts.
+    #[track_caller]
+    fn search(&self, least: usize) {
+        let all = lock(&self.0);
+        let canaries = canaries();
+        for (place, text) in all.iter() {
+            for canary in &canaries {
+                assert!(
+                    !text.contains(canary.as_str()),
+                    "{canary} in {place}: {text}"
+                );
+            }
+        }
+        assert!(all.len() >= least, "only {} texts", all.len());
+    }
+}
+
+/// The search itself finds what it looks for.
+#[test]
+fn the_search_works() {
+    for text in [
+        format!(
+            "Authorization: Basic {}",
+            BASE64_STANDARD.encode(format!("user:{PASSWORD}"))
+        ),
+        format!("x {PASSWORD} y"),
+        BASE64_STANDARD.encode(format!("someone:{ACCESS}")),
+        BASE64_STANDARD.encode(format!("any1:{ACCESS}")),
+        BASE64_STANDARD.encode(format!("one:{ACCESS}")),
+    ] {
+        let heap = Heap::default();
+        heap.add("here", text.clone());
+        let found = std::panic::catch_unwind(|| heap.search(1));
+        assert!(found.is_err(), "{text}");
+    }
+}
+
+/// How a registry behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mood {
+    /// All is well, with tokens.
+    Fine,
+    /// All is well, with passwords.
+    Basic,
+    /// No token: this status.
+    NoToken(u16),
+    /// An answer of the token service that is none.
+    OddToken(&'static str),
+    /// The token service breaks the connection.
+    Broken,
+    /// No token and no password is right.
+    Never(u16),
+    /// Answers like this after the right token.
+    After(u16),
+}
+
+fn registry(
+    mood: Mood,
+    storage: &str,
+    blob: &[u8],
+) -> impl Fn(&Got) -> Answer + Send + Sync + 'static {
+    let (storage, digest) = (storage.to_owned(), sha256(blob));
+    move |q: &Got| {
+        if q.path == "/token" {
+            return match mood {
+                Mood::NoToken(status) => Answer::new(status),
+                Mood::OddToken(body) => Answer::ok(body),
+                Mood::Broken => Answer::ok(format!(r#"{{"token":"{ACCESS}"}}"#)).cut_after(12),
+                _ => Answer::ok(format!(
+                    r#"{{"token":"{ACCESS}","refresh_token":"{ROTATED}"}}"#
+                )),
+            };
+        }
+        let known = match mood {
+            Mood::Never(_) => false,
+            Mood::Basic => q.basic().is_some() || q.bearer() == Some(BEARER),
+            _ => matches!(q.bearer(), Some(ACCESS | BEARER)),
+        };
+        if !known {
+            return match mood {
+                Mood::Never(status @ 402..) => Answer::error(status, "DENIED", "no"),
+                Mood::Basic => Answer::challenge("Basic realm=\"r\""),
+                _ => Answer::challenge(format!(
+                    r#"Bearer realm="/token?secret={SIGNATURE}",service="s",scope="repository:a/b:pull""#
+                )),
+            };
+        }
+        if let Mood::After(status) = mood {
+            return Answer::error(status, "UNKNOWN", "no").header("Set-Cookie", COOKIE);
+        }
+        let signed = |path: &str| format!("{storage}{path}?X-Signature={SIGNATURE}");
+        match (q.method.as_str(), q.path.as_str()) {
+            (_, "/v2/") => Answer::ok("{}"),
+            ("GET", "/v2/a/b/tags/list") => Answer::ok(r#"{"tags":["v1"]}"#).header(
+                "Link",
+                format!("<http://127.0.0.1:9/v2/?sig={SIGNATURE}>; rel=\"next\""),
+            ),
+            ("GET", "/v2/a/b/manifests/odd") => {
+                Answer::ok("{}").header("Docker-Content-Digest", "sha256:00")
+            }
+            ("GET", "/v2/a/b/manifests/cut") => Answer::ok("{\"a\": 1}").cut_after(3),
+            ("GET" | "HEAD", "/v2/a/b/manifests/v1") => {
+                Answer::ok("{}").header("Content-Type", "application/json")
+            }
+            ("PUT", p) if p.contains("/manifests/") => Answer::error(400, "MANIFEST_INVALID", "no"),
+            ("GET", p) if p.ends_with(&digest) => Answer::redirect(307, signed("/data")),
+            ("GET", "/v2/a/b/refused") => Answer::redirect(307, signed("/refused")),
+            ("GET", "/v2/a/b/cut") => Answer::redirect(307, signed("/cut")),
+            ("GET", "/v2/a/b/private") => {
+                Answer::redirect(307, format!("http://169.254.169.254/?s={SIGNATURE}"))
+            }
+            ("GET", "/v2/a/b/script") => Answer::redirect(307, format!("javascript:{SIGNATURE}")),
+            ("GET", "/v2/a/b/user") => {
+                Answer::redirect(307, format!("http://u:{SIGNATURE}@127.0.0.1/"))
+            }
+            ("GET", "/v2/a/b/malformed") => {
+                Answer::redirect(307, format!("http://[::1/?s={SIGNATURE}"))
+            }
+            ("GET", "/v2/a/b/space") => {
+                Answer::redirect(307, format!("http://127.0.0.1:1/a b?s={SIGNATURE}"))
+            }
+            ("GET", "/v2/a/b/loop") => Answer::redirect(307, format!("/v2/a/b/loop?s={SIGNATURE}")),
+            ("GET", "/v2/a/b/closed") => {
+                Answer::redirect(307, format!("http://127.0.0.1:1/x?s={SIGNATURE}"))
+            }
+            ("GET", "/v2/a/b/hang-up") => Answer::hang_up(),
+            ("GET", "/v2/a/b/garbage") => Answer::raw(format!(
+                "HTTP/1.1 200 OK\r\nSet-Cookie: {COOKIE}\r\nbroken\r\n\r\n"
+            )),
+            ("GET", p) if p.contains("/referrers/") => Answer::new(404),
+            ("POST", p) if p.contains("/blobs/uploads/") && q.query.contains("mount") => {
+                Answer::new(202).header("Location", format!("http://[::1/{STATE}"))
+            }
+            ("POST", _) => Answer::new(202).header(
+                "Location",
+                format!("/v2/a/b/blobs/uploads/1?_state={STATE}"),
+            ),
+            ("PATCH", _) => Answer::new(202)
+                .header(
+                    "Location",
+                    format!("/v2/a/b/blobs/uploads/2?_state={STATE}"),
+                )
+                .header("Range", "0-99999"),
+            ("PUT", _) => Answer::error(500, "UNKNOWN", "no"),
+            ("DELETE", _) => Answer::error(403, "DENIED", "no"),
+            ("HEAD", _) => Answer::new(404),
+            _ => Answer::ok("fine"),
+        }
+    }
+}
+
+fn everything(heap: &Heap, place: &str, transport: &Transport, blob: &[u8]) {
+    let digest = sha256(blob);
+    let source = Source::bytes(blob);
+    let place = |what: &str| format!("{what}, {place}");
+    heap.result(&place("ping"), transport.ping(None));
+    let mut names = Names::tags(transport);
+    for _ in 0..2 {
+        heap.result(&place("tags"), names.next_name(None));
+    }
+    heap.add(&place("Names"), format!("{names:?}"));
+    let mut pages = Pages::new(transport, &Request::new(None, "./tags/list"));
+    for _ in 0..2 {
+        if let Some(page) = heap.result(&place("pages"), pages.next_page(None)) {
+            heap.add(&place("page"), format!("{page:?}"));
+        }
+    }
+    heap.add(&place("Pages"), format!("{pages:?}"));
+    for tag in ["v1", "odd", "cut", &digest] {
+        heap.result(&place("manifest"), transport.manifest_get(tag, None));
+        heap.result(&place("manifest head"), transport.manifest_head(tag, None));
+        heap.result(
+            &place("manifest delete"),
+            transport.manifest_delete(tag, None),
+        );
+        heap.result(
+            &place("manifest put"),
+            transport.manifest_put(tag, "application/json", b"{}", None),
+        );
+    }
+    let mut referrers = Referrers::new(transport, &digest, None).unwrap();
+    heap.result(&place("referrers"), referrers.next_referrer(None));
+    heap.add(&place("Referrers"), format!("{referrers:?}"));
+    if let Some(mut answer) = heap.result(&place("blob"), transport.blob_get(&digest, None)) {
+        heap.add(&place("blob"), format!("{answer:?} {}", answer.url()));
+        heap.result(&place("blob body"), answer.take_body());
+    }
+    if let Some(opened) = heap.result(&place("open"), transport.blob_open(&digest, None)) {
+        let mut buf = [0; 16];
+        heap.result(&place("pread"), opened.pread(&mut buf, 1, None));
+        heap.add(&place("Blob"), format!("{opened:?}"));
+    }
+    heap.result(
+        &place("put"),
+        transport.blob_put(Some(&digest), &source, Some("c/d"), None),
+    );
+    heap.result(
+        &place("put"),
+        transport.blob_put(Some(&digest), &source, None, None),
+    );
+    heap.result(&place("put"), transport.blob_put(None, &source, None, None));
+    if let Some(mut upload) = heap.result(&place("begin"), transport.upload_begin(None)) {
+        heap.result(&place("send"), upload.send(&source, None));
+        heap.result(&place("finish"), upload.finish(None, None));
+        heap.result(&place("cancel"), upload.cancel(None));
+        heap.add(&place("Upload"), format!("{upload:?}"));
+    }
+    heap.result(
+        &place("resume"),
+        transport.upload_resume(&format!("rt-upload/1 {STATE}"), None),
+    );
+    for path in [
+        "refused",
+        "cut",
+        "private",
+        "script",
+        "user",
+        "malformed",
+        "space",
+        "loop",
+        "closed",
+        "hang-up",
+        "garbage",
+        "x",
+    ] {
+        let mut request = Request::new(None, &format!("./{path}?sig={SIGNATURE}"));
+        request.header("Cookie", COOKIE).header("X-Api-Key", COOKIE);
+        heap.add(&place("Request"), format!("{request:?}"));
+        let op = Op::new();
+        if let Some(mut answer) = heap.result(&place(path), transport.request(&request, Some(&op)))
+        {
+            heap.result(&place(path), answer.take_body());
+            heap.add(&place(path), format!("{answer:?} {op:?}"));
+        }
+    }
+    for path in [
+        format!("http://127.0.0.1/ ?sig={SIGNATURE}"),
+        format!("http://user:{PASSWORD}@127.0.0.1/"),
+        format!("http://[::1?sig={SIGNATURE}"),
+        format!("ftp://127.0.0.1/?sig={SIGNATURE}"),
+        format!("./a\nb?sig={SIGNATURE}"),
+        format!("nowhere?sig={SIGNATURE}"),
+    ] {
+        heap.result(
+            &place("odd path"),
+            transport.request(&Request::new(None, &path), None),
+        );
+    }
+    for (name, value) in [
+        ("Cookie", format!("{COOKIE}\n")),
+        ("Bad Name", COOKIE.to_owned()),
+    ] {
+        let mut request = Request::new(None, "./x");
+        request.header(name, &value);
+        heap.result(&place("odd header"), transport.request(&request, None));
+    }
+    heap.add(&place("Transport"), format!("{transport:?}"));
+}
+
+fn file(folder: &Path, name: &str, key: &str, entry: &serde_json::Value) -> Creds {
+    let path = folder.join(name);
+    let mut file = std::fs::File::create(&path).unwrap();
+    write!(file, "{}", json!({"auths": {key: entry}})).unwrap();
+    match name {
+        "auth.json" => Creds::podman(Some(path)),
+        _ => Creds::docker(Some(path)),
+    }
+}
+
+/// Every kind of credentials, against registries in every mood, by every call there is.
+#[test]
+fn logs_errors_and_debug() {
+    let blob = noise("blob", 100_000);
+    let data = blob.clone();
+    let storage = Server::start(move |q| match q.path.as_str() {
+        "/refused" => Answer::new(403).body("expired"),
+        "/cut" => Answer::ok(vec![0; 1000]).cut_after(10),
+        _ => support::registry::serve_bytes(q, &sha256(&data), &Arc::new(data.clone())),
+    });
+    let heap = Heap::default();
+    for mood in [
+        Mood::Fine,
+        Mood::Basic,
+        Mood::NoToken(401),
+        Mood::NoToken(500),
+        Mood::OddToken("<html>cnry-answer</html>"),
+        Mood::OddToken(r#"{"refresh_token":"cnry-answer"}"#),
+        Mood::OddToken(r#"{"token":"cnry answer"}"#),
+        Mood::OddToken(r#"{"token":["cnry-answer"]}"#),
+        Mood::Broken,
+        Mood::Never(401),
+        Mood::Never(403),
+        Mood::After(401),
+        Mood::After(404),
+        Mood::After(503),
+    ] {
+        let server = Server::start(registry(mood, &storage.url(""), &blob));
+        let here = server.authority();
+        let folder = tempfile::tempdir().unwrap();
+        let pair = BASE64_STANDARD.encode(format!("user:{PASSWORD}"));
+        let entry = json!({"auth": pair});
+        for creds in [
+            Creds::basic("user", PASSWORD).unwrap(),
+            Creds::refresh(REFRESH).unwrap(),
+            Creds::bearer(BEARER).unwrap(),
+            file(folder.path(), "config.json", &here, &entry),
+            file(
+                folder.path(),
+                "auth.json",
+                &here,
+                &json!({"identitytoken": REFRESH}),
+            ),
+            file(
+                folder.path(),
+                "third.json",
+                &here,
+                &json!({"registrytoken": BEARER}),
+            ),
+            file(
+                folder.path(),
+                "fourth.json",
+                &here,
+                &json!({"auth": format!("{BROKEN}!")}),
+            ),
+            file(
+                folder.path(),
+                "fifth.json",
+                &here,
+                &json!({"username": "u:cnry-user", "password": PASSWORD}),
+            ),
+            Creds::callback(Arc::new(|_, _| Creds::basic("user", PASSWORD))),
+            Creds::callback(Arc::new(|_, _| Creds::basic("us:er", PASSWORD))),
+        ] {
+            let place = format!("{creds:?} at {mood:?}").replace("cnry", "canary");
+            let mut options = client::with(&[("retries", 1), ("upload-chunk-bytes", 40_000)]);
+            heap.log(&mut options, &place);
+            heap.add("Options", format!("{options:?}"));
+            heap.add("Creds", format!("{creds:?}"));
+            let name = format!("{here}/a/b");
+            let transport =
+                Transport::new(&name, Actions::push(), Some(&creds), Some(&options)).unwrap();
+            everything(&heap, &place, &transport, &blob);
+        }
+    }
+    heap.search(5000);
+    // Where it all went besides: the storage got no credentials.
+    for request in storage.requests() {
+        for (name, value) in &request.headers {
+            let text = format!("{name}: {}", String::from_utf8_lossy(value));
+            assert!(
+                !canaries().iter().any(|c| text.contains(c.as_str())),
+                "{text}"
+            );
+        }
+    }
+    assert!(storage.count() > 20);
+}
+
+/// What is told of credentials before they are used, and of the values that hold them.
+#[test]
+fn values() {
+    let heap = Heap::default();
+    for (what, made) in [
+        (
+            "a user with a colon",
+            Creds::basic(&format!("us:{PASSWORD}"), PASSWORD),
+        ),
+        (
+            "a password with a line end",
+            Creds::basic("user", &format!("{PASSWORD}\n")),
+        ),
+        (
+            "a token with a space",
+            Creds::bearer(&format!("{ACCESS} x")),
+        ),
+        (
+            "a refresh token with a line end",
+            Creds::refresh(&format!("{REFRESH}\n")),
+        ),
+    ] {
+        heap.error(what, &made.expect_err(what));
+    }
+    heap.add("Secret", format!("{:?}", Secret::new(PASSWORD)));
+    let variable =
+        json!({"auths": {"r.io": {"auth": BASE64_STANDARD.encode(format!("user:{PASSWORD}"))}}})
+            .to_string();
+    for text in [
+        variable.clone(),
+        format!("{{{PASSWORD}"),
+        format!("{variable} {PASSWORD}"),
+    ] {
+        let env = Env::from_pairs([
+            ("DOCKER_AUTH_CONFIG", text.as_str()),
+            ("HOME", "/nonexistent"),
+        ]);
+        let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let (docker, podman) = (
+            docker::Store::new(None, &env),
+            podman::Store::new(None, &env),
+        );
+        heap.add("stores", format!("{env:?} {docker:?} {podman:?}"));
+        for found in [
+            docker.lookup("r.io", None, soon, &|| false),
+            podman.lookup("r.io", None, soon, &|| false),
+            docker.lookup("q.io", None, soon, &|| false),
+        ] {
+            heap.add("found", format!("{found:?}"));
+        }
+    }
+    let mut options = client::options();
+    for (key, value) in [
+        ("proxy", format!("http://through:{PROXY}@")),
+        ("proxy", format!("ftp://through:{PROXY}@h:1")),
+        ("proxy", format!("http://through:{PROXY}%zz@h:1")),
+        ("proxy", format!("http://through:{PROXY}@h:99999")),
+        ("proxy", format!("http://through:{PROXY}@h:1/path")),
+        (
+            "ca-pem",
+            format!("-----BEGIN CERTIFICATE-----\n{BROKEN}\n-----END CERTIFICATE-----\n"),
+        ),
+        ("user-agent", format!("a\n{COOKIE}")),
+        ("no-proxy", format!("/{COOKIE}/")),
+        ("realm-hosts", format!(" {COOKIE}\n")),
+        ("scheme", COOKIE.to_owned()),
+    ] {
+        heap.result(&format!("option {key}"), options.set_text(key, &value));
+        heap.add("Options", format!("{options:?}"));
+    }
+    heap.result(
+        "transport",
+        Transport::new("127.0.0.1:1/a", Actions::pull(), None, Some(&options)),
+    );
+    for name in [
+        format!("user:{PASSWORD}@127.0.0.1:1/a"),
+        format!("https://user:{PASSWORD}@127.0.0.1:1/a"),
+    ] {
+        heap.result("a name", Transport::new(&name, Actions::pull(), None, None));
+    }
+    heap.search(30);
+}
+
+/// The key of a client certificate: right, wrong, and none at all.
+#[test]
+fn client_keys() {
+    let heap = Heap::default();
+    let ca = Ca::new();
+    let identity = ca.client("demo");
+    let config = ca.server_config_with_client_auth(&ca.server());
+    let server = Server::builder()
+        .tls_config(config)
+        .start(|_| Answer::ok(r#"{"tags":["v1"]}"#));
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // Some of the key itself serves as the canary.
+    let part = identity.key_pem.lines().nth(1).unwrap()[4..40].to_owned();
+    let broken = identity.key_pem.replace(&part, &part[1..]);
+    let other = ca.client("other").key_pem;
+    let keys = [
+        ("right", at("right", &identity.key_pem)),
+        ("broken", at("broken", &broken)),
+        ("cut", at("cut", &identity.key_pem[..100])),
+        ("no key", at("none", &part)),
+        ("another's", at("other", &other)),
+        (
+            "a certificate",
+            identity.certificate_path.to_str().unwrap().to_owned(),
+        ),
+    ];
+    let mut worked = 0;
+    for (what, key) in keys {
+        let mut options = client::options();
+        heap.log(&mut options, what);
+        for (option, value) in [
+            ("scheme", "https"),
+            ("ca-file", ca.path().to_str().unwrap()),
+            (
+                "client-cert-file",
+                identity.certificate_path.to_str().unwrap(),
+            ),
+            ("client-key-file", key.as_str()),
+        ] {
+            options.set_text(option, value).unwrap();
+        }
+        heap.add(what, format!("{options:?}"));
+        let name = format!("{}/a", server.authority());
+        let made = Transport::new(&name, Actions::pull(), None, Some(&options));
+        if let Some(transport) = heap.result(what, made) {
+            heap.add(what, format!("{transport:?}"));
+            worked += usize::from(
+                heap.result(what, Names::tags(&transport).next_name(None))
+                    .is_some(),
+            );
+        }
+    }
+    assert_eq!(worked, 1);
+    heap.search(15);
+    for (place, text) in lock(&heap.0).iter() {
+        assert!(!text.contains(&part[1..20]), "{place}: {text}");
+    }
+}
+
+/// Proxies of each kind, their password right and wrong, from the environment and by option; a program of its own
+/// says all it has to say.
+#[test]
+fn proxy_passwords() {
+    let heap = Heap::default();
+    let server = Server::start(|_| Answer::ok(r#"{"tags":["v1"]}"#));
+    let credentials = Some(("through".to_owned(), PROXY.to_owned()));
+    let http = Proxy::start(ProxySettings {
+        credentials: credentials.clone(),
+        map: vec![
+            ("127.0.0.2:80".to_owned(), server.address()),
+            ("127.0.0.2:443".to_owned(), server.address()),
+        ],
+        ..ProxySettings::default()
+    });
+    let socks = Socks::start(SocksSettings {
+        credentials,
+        map: vec![("127.0.0.2:80".to_owned(), server.address())],
+        ..SocksSettings::default()
+    });
+    for (url, works) in [
+        (format!("http://through:{PROXY}@{}", http.authority()), true),
+        (
+            format!("http://through:{PROXY}-wrong@{}", http.authority()),
+            false,
+        ),
+        (
+            format!("socks5://through:{PROXY}@{}", socks.authority()),
+            true,
+        ),
+        (
+            format!("socks5://through:{PROXY}-wrong@{}", socks.authority()),
+            false,
+        ),
+        (format!("http://through:{PROXY}@127.0.0.1:1"), false),
+        (
+            format!("https://through:{PROXY}@{}", http.authority()),
+            false,
+        ),
+        (
+            format!("quic://through:{PROXY}@{}", http.authority()),
+            false,
+        ),
+    ] {
+        for scheme in ["http", "https"] {
+            for variable in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+                let outcome = Login::new("none", "127.0.0.2/a")
+                    .option("scheme", scheme)
+                    .option("retries", "0")
+                    .option("tls-timeout-ms", "300")
+                    .env_text(variable, &url)
+                    .run();
+                let followed = variable == "ALL_PROXY"
+                    || variable.starts_with(&scheme.to_uppercase())
+                        && (scheme == "https") == (variable == "HTTPS_PROXY");
+                if scheme == "http" {
+                    let shown = format!("{url} {variable}: {outcome:?}");
+                    assert_eq!(outcome.is_ok(), works && followed, "{shown}");
+                }
+                heap.add(variable, format!("{} {}", outcome.line, outcome.log));
+            }
+        }
+    }
+    heap.search(40);
+}
+
+/// What a helper prints, and what it can see of the program that runs it: its own arguments hold no secret, and
+/// neither do those of the program.
+#[test]
+fn helpers_and_arguments() {
+    let heap = Heap::default();
+    let server = Server::start(|q| match q.basic() {
+        Some((user, _)) if user == "helped" => Answer::ok(r#"{"tags":["v1"]}"#),
+        _ => Answer::challenge("Basic realm=\"r\""),
+    });
+    let here = server.authority();
+    let good = format!(r#"printf '{{"Username":"helped","Secret":"{HELPER}"}}'"#);
+    for (script, works) in [
+        (good.clone(), true),
+        (format!("echo {STDERR} >&2; {good}"), true),
+        (format!("{good}; exit 1"), false),
+        (format!("echo {STDERR} >&2; exit 1"), false),
+        (format!("echo {HELPER}"), false),
+        (format!(r#"printf '{{"Username":"{HELPER}"}}'"#), false),
+        (
+            format!(r#"printf '{{"Username":"u:{HELPER}","Secret":"{HELPER}"}}'"#),
+            false,
+        ),
+        (
+            format!(r#"printf '{{"Username":"u","Secret":"{HELPER}\\n"}}'"#),
+            false,
+        ),
+        (
+            format!(r#"printf '{{"Username":"<token>","Secret":"{HELPER}"}}'"#),
+            false,
+        ),
+        (format!("{good}; kill -9 $$"), false),
+    ] {
+        for how in ["credHelpers", "credsStore"] {
+            let noted = tempfile::tempdir().unwrap();
+            let note = noted.path().join("arguments");
+            let see = format!(
+                "tr '\\0' '\\n' </proc/$$/cmdline >{0}; tr '\\0' '\\n' </proc/$PPID/cmdline >>{0}",
+                note.display()
+            );
+            let config = match how {
+                "credHelpers" => json!({how: {&here: "x"}}),
+                _ => json!({how: "x"}),
+            };
+            let outcome = Login::new("docker", &format!("{here}/a"))
+                .file(".docker/config.json", &config.to_string())
+                .env_text("LOGIN_SECRET", PASSWORD)
+                .helper("x", &format!("{see}; {script}"))
+                .run();
+            assert_eq!(outcome.is_ok(), works, "{script}: {outcome:?}");
+            heap.add("login", format!("{} {}", outcome.line, outcome.log));
+            let arguments = std::fs::read_to_string(&note).unwrap();
+            assert!(arguments.contains("\nget\n"), "{arguments}");
+            heap.add("arguments", arguments);
+        }
+    }
+    heap.search(40);
+}
