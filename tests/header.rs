@@ -128,3 +128,24 @@ fn no_function_was_removed() {
     declared.sort_unstable();
     assert_eq!(declared, promised);
 }
+
+/// Constants are compiled into programs: those of the first release have the values of today, except the version.
+#[test]
+fn constants_keep_their_values() {
+    let constants = |header: &str| -> std::collections::BTreeMap<String, String> {
+        header
+            .lines()
+            .filter_map(|line| line.strip_prefix("#define RT_")?.split_once(' '))
+            .map(|(name, value)| (format!("RT_{name}"), value.to_owned()))
+            .filter(|(name, _)| !name.starts_with("RT_VERSION_"))
+            .collect()
+    };
+    let first =
+        std::fs::read_to_string(Path::new(ROOT).join("tests/abi/first/registry_transport.h"));
+    let first = constants(&first.unwrap());
+    assert!(first.len() > 40, "{first:?}");
+    let now = constants(&committed());
+    for (name, value) in first {
+        assert_eq!(now.get(&name), Some(&value), "{name}");
+    }
+}

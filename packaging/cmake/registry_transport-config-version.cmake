@@ -1,0 +1,33 @@
+# A newer library does for a program that asks for an older one: functions are added, none is taken away as long as
+# RT_ABI stays. The version is the one of the header installed beside.
+
+set(_rt_header "${CMAKE_CURRENT_LIST_DIR}/../../../include/registry_transport.h")
+set(PACKAGE_VERSION "")
+if(EXISTS "${_rt_header}")
+    foreach(_rt_part IN ITEMS MAJOR MINOR PATCH)
+        file(STRINGS "${_rt_header}" _rt_line REGEX "^#define RT_VERSION_${_rt_part} [0-9]+$")
+        string(REGEX REPLACE "^.* " "" _rt_line "${_rt_line}")
+        string(APPEND PACKAGE_VERSION ".${_rt_line}")
+    endforeach()
+    string(REGEX REPLACE "^\\." "" PACKAGE_VERSION "${PACKAGE_VERSION}")
+endif()
+
+if(PACKAGE_FIND_VERSION_RANGE)
+    if(PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION_MIN
+            OR (PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "INCLUDE" AND PACKAGE_VERSION VERSION_GREATER PACKAGE_FIND_VERSION_MAX)
+            OR (PACKAGE_FIND_VERSION_RANGE_MAX STREQUAL "EXCLUDE" AND NOT PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION_MAX))
+        set(PACKAGE_VERSION_COMPATIBLE FALSE)
+    else()
+        set(PACKAGE_VERSION_COMPATIBLE TRUE)
+    endif()
+elseif(PACKAGE_VERSION VERSION_LESS PACKAGE_FIND_VERSION)
+    set(PACKAGE_VERSION_COMPATIBLE FALSE)
+else()
+    set(PACKAGE_VERSION_COMPATIBLE TRUE)
+    if(PACKAGE_VERSION VERSION_EQUAL PACKAGE_FIND_VERSION)
+        set(PACKAGE_VERSION_EXACT TRUE)
+    endif()
+endif()
+unset(_rt_header)
+unset(_rt_part)
+unset(_rt_line)
