@@ -13,6 +13,7 @@ use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
 use serde_json::json;
 
+use support::client;
 use support::login::Login;
 use support::real::{DockerRegistry, Guarded, Nginx, Squid, TinyProxy, cert_dir, require};
 use support::registry::{OCI_CONFIG, OCI_MANIFEST, noise, sha256};
@@ -62,21 +63,18 @@ fn auths(entries: &[(&str, &str)]) -> String {
     json!({ "auths": map }).to_string()
 }
 
-/// Logs in with the library and with skopeo, each in the same environment: both get in, or neither does.
+/// Logs in with the library and with skopeo, each in the same environment: both get in, or neither does. Without a
+/// folder of certificates skopeo looks for them where the library does.
 #[track_caller]
 fn both(login: Login, repository: &str, certificates: &str, wanted: bool) -> String {
     require("skopeo", "skopeo");
     let image = format!("docker://{repository}");
-    let skopeo = login.also(
-        "skopeo",
-        &[
-            "--insecure-policy",
-            "list-tags",
-            "--cert-dir",
-            certificates,
-            &image,
-        ],
-    );
+    let mut arguments = vec!["--insecure-policy", "list-tags"];
+    if !certificates.is_empty() {
+        arguments.extend(["--cert-dir", certificates]);
+    }
+    arguments.push(&image);
+    let skopeo = login.also("skopeo", &arguments);
     let said = String::from_utf8_lossy(&skopeo.stderr).into_owned();
     let outcome = login.run();
     let shown = format!("{}\n{}\nskopeo: {said}", outcome.line, outcome.log);
@@ -452,4 +450,199 @@ fn with_a_client_certificate() {
         let tags = Names::tags(&transport).next_name(None);
         assert_eq!(tags.is_ok(), wanted, "{tags:?}");
     }
+}
+
+/// `certs.d` in the home folder: whom to trust and what to show, for one host with its port.
+#[test]
+fn with_certs_d() {
+    let guarded = Guarded::start(users());
+    seed(&guarded.transport(Actions::push()), "v1");
+    let here = guarded.registry.authority();
+    // The same behind nginx, which wants a certificate.
+    let behind = DockerRegistry::token_as(None, &guarded.token, &guarded.tokens.url("/token"));
+    let front = Nginx::demanding(&guarded.ca, &behind.authority());
+    let client = guarded.ca.client("demo");
+    let mut options = guarded.options();
+    for (key, path) in [
+        ("client-cert-file", &client.certificate_path),
+        ("client-key-file", &client.key_path),
+    ] {
+        options.set_text(key, path.to_str().unwrap()).unwrap();
+    }
+    let creds = Creds::basic("demo", "pass").unwrap();
+    let fronted = format!("{}/demo/app", front.authority());
+    seed(
+        &Transport::new(&fronted, Actions::push(), Some(&creds), Some(&options)).unwrap(),
+        "v1",
+    );
+    let stranger = support::pki::Ca::new();
+    let (ca, other) = (guarded.ca.pem(), stranger.pem());
+    let (certificate, key) = (&client.certificate_pem, &client.key_pem);
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+    let plain: &[Row<'_>] = &[
+        ("HOST", &[("any.crt", ca)], true),
+        ("HOST", &[("a.crt", other), ("b.crt", ca)], true),
+        ("HOST", &[], false),
+        ("HOST", &[("any.crt", other)], false),
+        ("HOST", &[("any.pem", ca)], false),
+        ("127.0.0.1", &[("any.crt", ca)], false),
+        ("127.0.0.1:1", &[("any.crt", ca)], false),
+    ];
+    let shown: &[Row<'_>] = &[
+        (
+            "HOST",
+            &[("ca.crt", ca), ("c.cert", certificate), ("c.key", key)],
+            true,
+        ),
+        ("HOST", &[("ca.crt", ca)], false),
+        ("HOST", &[("ca.crt", ca), ("c.cert", certificate)], false),
+        ("HOST", &[("ca.crt", ca), ("c.key", key)], false),
+        ("HOST", &[("c.cert", certificate), ("c.key", key)], false),
+    ];
+    for (host, rows) in [(here, plain), (front.authority(), shown)] {
+        for (folder, files, wanted) in rows {
+            let mut login = Login::new("podman", &format!("{host}/demo/app"))
+                .option("scheme", "https")
+                .option("retries", "0")
+                .file(DOCKER, &auths(&[(&host, "pass")]));
+            let folder = folder.replace("HOST", &host);
+            for (name, text) in *files {
+                login = login.file(&format!(".config/containers/certs.d/{folder}/{name}"), text);
+            }
+            let names: Vec<_> = files.iter().map(|(name, _)| name).collect();
+            println!("{folder} {names:?}");
+            both(login, &format!("{host}/demo/app"), "", *wanted);
+        }
+    }
+}
+
+/// Mirrors of a `registries.conf`: the one that is gone is passed over, and so is one that does not have the image
+/// or does not know the password, until the registry itself is asked. Each host gets its own password.
+#[test]
+fn through_mirrors() {
+    let guarded = Guarded::start(users());
+    seed(&guarded.transport(Actions::push()), "v1");
+    let mirror = DockerRegistry::basic_tls(&guarded.ca, "reader", "mirrorpass");
+    let (here, there) = (guarded.registry.authority(), mirror.authority());
+    let reader = Creds::basic("reader", "mirrorpass").unwrap();
+    let name = format!("{there}/copy/demo/app");
+    seed(
+        &Transport::new(
+            &name,
+            Actions::push(),
+            Some(&reader),
+            Some(&guarded.options()),
+        )
+        .unwrap(),
+        "v1",
+    );
+    let pair = |user: &str, password: &str| {
+        json!({"auth": BASE64_STANDARD.encode(format!("{user}:{password}"))}).to_string()
+    };
+    let dead = "127.0.0.1:1/copy";
+    let full = format!("{there}/copy");
+    let empty = format!("{there}/nothing");
+    for (mirrors, own, its, wanted) in [
+        (vec![dead, &full], "pass", "mirrorpass", Some(&there)),
+        (vec![&full], "wrong", "mirrorpass", Some(&there)),
+        (vec![dead, &empty], "pass", "mirrorpass", Some(&here)),
+        (vec![dead, &full], "pass", "wrong", Some(&here)),
+        (vec![&empty, &full], "pass", "mirrorpass", Some(&there)),
+        (vec![dead], "pass", "mirrorpass", Some(&here)),
+        (vec![dead, &full], "wrong", "wrong", None),
+    ] {
+        let shown = format!("{mirrors:?} {own} {its}");
+        let conf: String = mirrors
+            .iter()
+            .map(|location| format!("[[registry.mirror]]\nlocation = \"{location}\"\n"))
+            .collect();
+        let conf = format!("[[registry]]\nlocation = \"{here}\"\n{conf}");
+        let file = auths(&[(&here, &pair("demo", own)), (&there, &pair("reader", its))]);
+        let mut login = Login::new("podman", "unused")
+            .file("registries.conf", &conf)
+            .file("auth.json", &file);
+        for host in [&here, &there] {
+            login = login.file(
+                &format!(".config/containers/certs.d/{host}/ca.crt"),
+                guarded.ca.pem(),
+            );
+        }
+        let at = |name: &str| login.home().join(name).display().to_string();
+        let target = format!("dir:{}", at("taken"));
+        let image = format!("docker://{here}/demo/app:v1");
+        let (conf, file) = (at("registries.conf"), at("auth.json"));
+        let skopeo = login.also(
+            "skopeo",
+            &[
+                "--insecure-policy",
+                "--registries-conf",
+                &conf,
+                "copy",
+                "--src-authfile",
+                &file,
+                &image,
+                &target,
+            ],
+        );
+        let said = String::from_utf8_lossy(&skopeo.stderr);
+        assert_eq!(
+            skopeo.status.success(),
+            wanted.is_some(),
+            "skopeo: {shown} {said}"
+        );
+
+        let mut options = client::with(&[("retries", 0)]);
+        options.set_text("scheme", "https").unwrap();
+        options.set_text("registries-conf", &conf).unwrap();
+        options
+            .set_text("certs-dir", &at(".config/containers/certs.d"))
+            .unwrap();
+        let log = client::keep_log(&mut options);
+        let creds = Creds::podman(Some(file.into()));
+        let name = format!("{here}/demo/app");
+        let transport =
+            Transport::new(&name, Actions::pull(), Some(&creds), Some(&options)).unwrap();
+        let manifest = transport.manifest_get("v1", None);
+        let shown = format!("{shown}: {manifest:?} {:#?}", support::server::lock(&log));
+        match (wanted, manifest) {
+            (Some(host), Ok(mut manifest)) => {
+                assert_eq!(manifest.host(), host, "{shown}");
+                let taken = std::fs::read(format!("{}/manifest.json", at("taken"))).unwrap();
+                assert_eq!(manifest.body().unwrap(), taken, "{shown}");
+                let blob = transport.blob_get(&sha256(b"{}"), None).unwrap();
+                assert_eq!(blob.host(), host, "{shown}");
+            }
+            (None, Err(_)) => {}
+            _ => panic!("{shown}"),
+        }
+    }
+    // The same by containerd's file.
+    let folder = tempfile::tempdir().unwrap();
+    let host = folder.path().join(&here);
+    std::fs::create_dir(&host).unwrap();
+    let ca = guarded.ca.path().display();
+    let text = format!(
+        "server = \"https://{here}\"\nca = \"{ca}\"\n\
+         [host.\"https://127.0.0.1:1\"]\ncapabilities = [\"pull\", \"resolve\"]\n\
+         [host.\"https://{there}/v2/copy\"]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\nca = \"{ca}\"\n"
+    );
+    std::fs::write(host.join("hosts.toml"), text).unwrap();
+    let file = folder.path().join("auth.json");
+    let entries = auths(&[
+        (&here, &pair("demo", "pass")),
+        (&there, &pair("reader", "mirrorpass")),
+    ]);
+    std::fs::write(&file, entries).unwrap();
+    let mut options = client::with(&[("retries", 0)]);
+    options.set_text("scheme", "https").unwrap();
+    options
+        .set_text("hosts-dir", folder.path().to_str().unwrap())
+        .unwrap();
+    let creds = Creds::podman(Some(file));
+    let name = format!("{here}/demo/app");
+    let transport = Transport::new(&name, Actions::pull(), Some(&creds), Some(&options)).unwrap();
+    assert_eq!(transport.manifest_get("v1", None).unwrap().host(), there);
+    // The mirror goes away in between.
+    drop(mirror);
+    assert_eq!(transport.manifest_get("v1", None).unwrap().host(), here);
 }

@@ -119,7 +119,8 @@ impl Config {
         let rest = name.get(covered..).unwrap_or_default();
         let mut hosts = Vec::new();
         for mirror in &registry.mirrors {
-            let mut host = host(&mirror.location, rest, own).map_err(|e| e.context(&file))?;
+            let mut host =
+                host(&mirror.location, rest, own, options).map_err(|e| e.context(&file))?;
             if mirror.insecure {
                 make_insecure(&mut host)?;
             }
@@ -129,7 +130,7 @@ impl Config {
         }
         let mut home = match &registry.location {
             None => own.clone(),
-            Some(location) => host(location, rest, own).map_err(|e| e.context(&file))?,
+            Some(location) => host(location, rest, own, options).map_err(|e| e.context(&file))?,
         };
         home.trust.insecure = registry.insecure;
         if home.is_at(&own.authority) {
@@ -237,10 +238,15 @@ fn covered(name: &str, prefix: &str) -> Option<usize> {
 }
 
 /// The host that `location` followed by `rest` of a name names.
-fn host(location: &str, rest: &str, own: &Host) -> Result<Host> {
+fn host(location: &str, rest: &str, own: &Host, options: &Options) -> Result<Host> {
     let (authority, repository) = name::transport_name(&format!("{location}{rest}"))?;
+    // Asked for https, nobody is plain for being local; asked for http, nobody else is.
+    let scheme = match options.text(Text::Scheme) {
+        Some("https") => Scheme::Https,
+        _ => authority.default_scheme(),
+    };
     Ok(Host {
-        root: Url::at(authority.default_scheme(), authority.endpoint(), "/v2/")?,
+        root: Url::at(scheme, authority.endpoint(), "/v2/")?,
         authority,
         // A part of a mirror stands for a whole registry, too.
         repository: repository.filter(|_| own.repository.is_some()),
@@ -502,6 +508,20 @@ mod tests {
             tell(&plan.unwrap()),
             ["http://e.example/v2/a tdbp insecure"]
         );
+        // It takes the place of the rule for local names, of mirrors as well, and never TLS from one that has it.
+        let text = "[[registry]]\nlocation = \"e.example\"\n\
+                    [[registry.mirror]]\nlocation = \"localhost:1/x\"\n\
+                    [[registry.mirror]]\nlocation = \"m.example/x\"\n";
+        for (scheme, local) in [("https", "https"), ("http", "http")] {
+            options.set_text("scheme", scheme).unwrap();
+            let plan = config(&[text]).unwrap().plan(&own, &options).unwrap();
+            let told = tell(&plan.unwrap());
+            assert!(
+                told[0].starts_with(&format!("{local}://localhost:1/")),
+                "{told:?}"
+            );
+            assert!(told[1].starts_with("https://m.example/"), "{told:?}");
+        }
     }
 
     #[test]
