@@ -257,6 +257,11 @@ typedef struct rt_creds rt_creds;
 typedef struct rt_error rt_error;
 
 /**
+ * What a transport uses, and why. Immutable; any thread may read it.
+ */
+typedef struct rt_explanation rt_explanation;
+
+/**
  * A cursor over names (tags, repositories), fetched page by page. One thread at a time.
  */
 typedef struct rt_list rt_list;
@@ -643,6 +648,33 @@ rt_status rt_ping(const rt_transport *t,
  */
 RT_API
 void rt_transport_close(const rt_transport *t);
+
+/**
+ * Tells which hosts t asks, and for each of them which credentials it would use and where they come from (file and
+ * key, helper, variable), which challenge, token service, service and scopes, which proxy, which trusted
+ * certificates and which client certificate, and why; without secrets. Sends nothing over the network: what a
+ * registry wants is told as far as earlier calls learned it, so call rt_ping first to learn it. Credentials are
+ * looked up as a request would (files, helpers, the callback), unless that was done before; a failure of that is a
+ * part of the explanation. op may be NULL. RT_E_CANCELLED and RT_E_TIMEOUT if the call ends early.
+ */
+RT_API
+rt_status rt_explain(const rt_transport *t,
+                     const rt_op *op,
+                     rt_explanation **out,
+                     rt_error **err);
+
+/**
+ * The explanation as lines for people, each ended by a line feed; their form may change. Lives as long as e.
+ */
+RT_API
+const char *rt_explanation_text(const rt_explanation *e);
+
+/**
+ * The explanation as a JSON object, for programs: README.md lists its members, and more may be added. Lives as
+ * long as e.
+ */
+RT_API
+const char *rt_explanation_json(const rt_explanation *e);
 
 /**
  * Describes METHOD path. method NULL is GET, or PUT once there is a body. path is "/v2/..." of the registry,

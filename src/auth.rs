@@ -11,6 +11,7 @@ use ureq::http::header::{self, HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::challenge::{self, BearerChallenge, Verdict};
+use crate::creds::entry::Found;
 use crate::creds::{Credential, Creds, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Flight, Shared};
@@ -39,6 +40,12 @@ pub(crate) enum Known {
     Bearer { realm: Url, service: Option<String> },
 }
 
+/// A credential, and where it was found.
+pub(crate) struct Held {
+    pub(crate) credential: Credential,
+    pub(crate) found: Found,
+}
+
 /// What credentials are for.
 pub(crate) struct Subject<'a> {
     /// `host[:port]`.
@@ -57,7 +64,7 @@ pub(crate) struct Authenticator {
     own: Scopes,
     learned: Mutex<Scopes>,
     cache: Arc<TokenCache>,
-    credential: Flight<Arc<Credential>>,
+    credential: Flight<Arc<Held>>,
     may_fall_back: bool,
     fell_back: AtomicBool,
     max_token: usize,
@@ -103,7 +110,10 @@ impl Authenticator {
     pub(crate) fn has_credentials(&self) -> bool {
         let is_none = |c: &Credential| *c == Credential::Anonymous;
         let has_none = self.creds.fixed().is_some_and(is_none)
-            || self.credential.peek().is_some_and(|c| is_none(&c));
+            || self
+                .credential
+                .peek()
+                .is_some_and(|held| is_none(&held.credential));
         !has_none && !self.fell_back()
     }
 
@@ -112,10 +122,14 @@ impl Authenticator {
         self.credential.refuse(serial);
     }
 
-    fn credential(&self, call: &Call) -> Result<Shared<Arc<Credential>>> {
+    /// The credential that is used now, looked up if need be.
+    pub(crate) fn credential(&self, call: &Call) -> Result<Shared<Arc<Held>>> {
         if self.fell_back() {
             return Ok(Shared {
-                value: Arc::new(Credential::Anonymous),
+                value: Arc::new(Held {
+                    credential: Credential::Anonymous,
+                    found: Found::said("option anonymous-fallback: the credentials were refused"),
+                }),
                 serial: 0,
             });
         }
@@ -123,36 +137,37 @@ impl Authenticator {
             call,
             |_| true,
             || {
-                let (credential, source) =
+                let (credential, found) =
                     self.creds
                         .resolve(&self.registry, self.repository.as_deref(), call)?;
                 call.log.info(|| {
-                    let kind = match &credential {
-                        Credential::Anonymous => "no credentials",
-                        Credential::Basic { .. } => "user and password",
-                        Credential::Identity(_) => "a refresh token",
-                        Credential::Bearer(_) => "a registry token",
-                    };
+                    let (kind, source) = (credential.kind(), &found.source);
                     format!("{kind} for {} from {source}", self.registry)
                 });
-                Ok(Arc::new(credential))
+                Ok(Arc::new(Held { credential, found }))
             },
         )
     }
 
     /// Asks the source again after `used` was refused, and gives what it says now if that is something else.
     /// Many threads may have used it: one of them asks.
-    fn newer(
-        &self,
-        used: &Shared<Arc<Credential>>,
-        call: &Call,
-    ) -> Result<Option<Shared<Arc<Credential>>>> {
+    fn newer(&self, used: &Shared<Arc<Held>>, call: &Call) -> Result<Option<Shared<Arc<Held>>>> {
         if self.creds.fixed().is_some() {
             return Ok(None);
         }
         self.forget(used.serial);
         let new = self.credential(call)?;
-        Ok(Some(new).filter(|new| new.value != used.value))
+        Ok(Some(new).filter(|new| new.value.credential != used.value.credential))
+    }
+
+    /// Whether it was never to have credentials.
+    pub(crate) fn is_without_source(&self) -> bool {
+        matches!(self.creds.fixed(), Some(Credential::Anonymous))
+    }
+
+    /// What the next token is asked for.
+    pub(crate) fn all_scopes(&self) -> Scopes {
+        self.scopes(&Scopes::default())
     }
 
     fn scopes(&self, extra: &Scopes) -> Scopes {
@@ -192,8 +207,8 @@ pub(crate) struct CallSigner<'a> {
 /// What the last request carried.
 enum Sent {
     Nothing,
-    Basic(Shared<Arc<Credential>>),
-    Fixed(Shared<Arc<Credential>>),
+    Basic(Shared<Arc<Held>>),
+    Fixed(Shared<Arc<Held>>),
     Token {
         slot: Arc<Flight<Token>>,
         serial: u64,
@@ -391,7 +406,7 @@ impl<'a> CallSigner<'a> {
             Some(Credential::Anonymous | Credential::Identity(_))
         ) {
             let credential = self.auth.credential(call)?;
-            if let Credential::Bearer(token) = &*credential.value {
+            if let Credential::Bearer(token) = &credential.value.credential {
                 let value = bearer(token)?;
                 self.sent = Sent::Fixed(credential);
                 return Ok(Some(value));
@@ -403,7 +418,7 @@ impl<'a> CallSigner<'a> {
             }
             Known::Basic => {
                 let credential = self.auth.credential(call)?;
-                match &*credential.value {
+                match &credential.value.credential {
                     Credential::Basic { user, password } => {
                         let value = basic(user, password)?;
                         self.sent = Sent::Basic(credential);
@@ -443,7 +458,7 @@ impl Signer for CallSigner<'_> {
             self.learn(Known::Basic);
             let credential = self.auth.credential(self.route.call)?;
             if !matches!(
-                &*credential.value,
+                &credential.value.credential,
                 Credential::Basic { .. } | Credential::Bearer(_)
             ) {
                 step = match self.sent {
@@ -567,18 +582,18 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn run(&self, credential: &Shared<Arc<Credential>>, budget: &mut Budget) -> Result<Token> {
+    fn run(&self, held: &Shared<Arc<Held>>, budget: &mut Budget) -> Result<Token> {
         // The policy speaks first: credentials are not even looked at for a realm that is refused.
         self.route
             .policy
             .judge(self.realm, self.realm, Purpose::Realm)?;
-        let result = match &*credential.value {
-            Credential::Identity(refresh) => self.post(refresh, credential.serial, budget),
+        let result = match &held.value.credential {
+            Credential::Identity(refresh) => self.post(refresh, held, budget),
             Credential::Basic { user, password } => self.get(Some(basic(user, password)?), budget),
             Credential::Anonymous | Credential::Bearer(_) => self.get(None, budget),
         };
         if result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Auth) {
-            self.auth.forget(credential.serial);
+            self.auth.forget(held.serial);
         }
         result
     }
@@ -615,7 +630,12 @@ impl Exchange<'_> {
     }
 
     /// POST: all scopes in one parameter (OAuth2 token documentation, RFC 6749 section 6).
-    fn post(&self, refresh: &Secret, serial: u64, budget: &mut Budget) -> Result<Token> {
+    fn post(
+        &self,
+        refresh: &Secret,
+        held: &Shared<Arc<Held>>,
+        budget: &mut Budget,
+    ) -> Result<Token> {
         let mut form = Zeroizing::new(format!(
             "grant_type=refresh_token&service={}&client_id={CLIENT_ID}",
             form_encode(self.service())
@@ -649,9 +669,11 @@ impl Exchange<'_> {
         match self.ask(&message, None, budget) {
             Ok(token) => {
                 if let Some(new) = &token.refresh {
-                    self.auth
-                        .credential
-                        .replace(serial, Arc::new(Credential::Identity(new.clone())));
+                    let new = Held {
+                        credential: Credential::Identity(new.clone()),
+                        found: held.value.found.clone(),
+                    };
+                    self.auth.credential.replace(held.serial, Arc::new(new));
                 }
                 Ok(token)
             }
@@ -776,7 +798,10 @@ mod tests {
 
     fn password() -> Sent {
         Sent::Basic(Shared {
-            value: Arc::new(Credential::Anonymous),
+            value: Arc::new(Held {
+                credential: Credential::Anonymous,
+                found: Found::default(),
+            }),
             serial: 1,
         })
     }

@@ -17,6 +17,7 @@ use ring::digest::{SHA256, digest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::Call;
 use crate::secret::Secret;
+use entry::Found;
 use env::Env;
 
 /// Credentials for one registry.
@@ -35,6 +36,18 @@ pub enum Credential {
     Identity(Secret),
     /// An access token, sent as it is (RFC 6750).
     Bearer(Secret),
+}
+
+impl Credential {
+    /// What it is, for people.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "no credentials",
+            Self::Basic { .. } => "user and password",
+            Self::Identity(_) => "a refresh token",
+            Self::Bearer(_) => "a registry token",
+        }
+    }
 }
 
 /// Answers for credentials: registry, repository. An error ends the call.
@@ -153,13 +166,13 @@ impl Creds {
         }
     }
 
-    /// Looks the credentials up. The text says where they were found.
+    /// Looks the credentials up, and says where they were found.
     pub(crate) fn resolve(
         &self,
         registry: &str,
         repository: Option<&str>,
         call: &Call,
-    ) -> Result<(Credential, String)> {
+    ) -> Result<(Credential, Found)> {
         let deadline = call
             .deadline()
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(24 * 3600));
@@ -168,17 +181,9 @@ impl Creds {
             over.is_err_and(|e| e.kind() == ErrorKind::Cancelled)
         };
         match &*self.0 {
-            Source::Fixed(credential) => Ok((credential.clone(), "the program".to_owned())),
-            Source::Docker(store) => {
-                let (credential, found) =
-                    store.lookup(registry, repository, deadline, &cancelled)?;
-                Ok((credential, found.source))
-            }
-            Source::Podman(store) => {
-                let (credential, found) =
-                    store.lookup(registry, repository, deadline, &cancelled)?;
-                Ok((credential, found.source))
-            }
+            Source::Fixed(credential) => Ok((credential.clone(), Found::said("the program"))),
+            Source::Docker(store) => store.lookup(registry, repository, deadline, &cancelled),
+            Source::Podman(store) => store.lookup(registry, repository, deadline, &cancelled),
             Source::Callback { .. } if !call.may_call_back() => Err(Error::auth(
                 "the credentials callback may only be called by the thread of the call",
             )),
@@ -186,7 +191,7 @@ impl Creds {
                 let answer = ask(registry, repository)?;
                 match answer.fixed() {
                     Some(credential) => {
-                        Ok((credential.clone(), "the credentials callback".to_owned()))
+                        Ok((credential.clone(), Found::said("the credentials callback")))
                     }
                     None if matches!(&*answer.0, Source::Callback { .. }) => Err(Error::auth(
                         "the credentials callback returned another callback",

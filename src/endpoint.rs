@@ -101,6 +101,10 @@ impl Endpoint {
         &self.base
     }
 
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
+    }
+
     pub(crate) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -288,6 +292,11 @@ impl Site {
             Some(plain) if self.speaks_plain.get() == Some(&true) => plain,
             _ => &self.main,
         }
+    }
+
+    /// Whether it is known what the host speaks.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.plain.is_none() || self.speaks_plain.get().is_some()
     }
 
     pub(crate) fn host(&self) -> &Host {

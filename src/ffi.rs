@@ -32,6 +32,8 @@ mod op;
 
 mod transport;
 
+mod explain;
+
 mod request;
 
 mod source;

@@ -23,7 +23,7 @@
 //! creds token auth                        credentials, tokens, what to do about a 401
 //! send                                    the one loop: sign, send, follow, repeat
 //! hosts failover endpoint                 mirrors: which host, with what, and when the next one
-//! transport                               where it meets
+//! transport explain                       where it meets, and what it came to
 //! request response pages manifest         what the program sees
 //! blob download parallel save verify      content in
 //! upload source referrers copy            content out and across
@@ -45,6 +45,7 @@ pub mod copy;
 pub mod creds;
 pub mod digest;
 pub mod error;
+pub mod explain;
 pub mod hosts;
 pub mod log;
 pub mod name;

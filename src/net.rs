@@ -119,6 +119,14 @@ impl Net {
         old.shutdown();
     }
 
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.shared.proxies
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.shared.trust
+    }
+
     /// Sends a request and waits for the head of the answer.
     pub(crate) fn send(&self, exchange: Exchange<'_>, call: &Arc<Call>) -> Result<Incoming> {
         call.check()?;

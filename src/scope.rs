@@ -119,6 +119,19 @@ impl Actions {
         Ok(Self(bits))
     }
 
+    /// What they are called.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        [
+            (Self::pull(), "pull"),
+            (Self::push(), "push"),
+            (Self::delete(), "delete"),
+            (Self::catalog(), "catalog"),
+        ]
+        .into_iter()
+        .filter_map(|(one, name)| self.has(one).then_some(name))
+        .collect()
+    }
+
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

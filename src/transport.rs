@@ -36,6 +36,7 @@ pub struct Transport(Arc<Inner>);
 struct Inner {
     authority: Authority,
     repository: Option<Repository>,
+    actions: Actions,
     /// The hosts in the order they are asked for content.
     sites: Vec<Arc<Site>>,
     /// The one for everything else.
@@ -159,6 +160,7 @@ impl Transport {
         Ok(Self(Arc::new(Inner {
             authority,
             repository,
+            actions,
             sites,
             home,
             options,
@@ -328,6 +330,15 @@ impl Transport {
 
     pub(crate) fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    pub(crate) fn actions(&self) -> Actions {
+        self.0.actions
+    }
+
+    /// The hosts in the order they are asked for content.
+    pub(crate) fn sites(&self) -> &[Arc<Site>] {
+        &self.0.sites
     }
 
     /// The host that is asked for everything that is no content, and for that as well unless the transport only

@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::entry::{self, Found, Json};
+use super::entry::{self, Found, Json, Place};
 use super::env::Env;
 use super::{Credential, helper};
 use crate::error::{Error, Result};
@@ -97,7 +97,7 @@ impl Store {
         }
         let (credential, mut found) = match &self.file {
             Some(path) => question.file(path, "config.json")?,
-            None => nothing("no config.json: neither DOCKER_CONFIG nor HOME is set".to_owned()),
+            None => nothing("no config.json: neither DOCKER_CONFIG nor HOME is set"),
         };
         found.source.push_str(&remark);
         Ok((credential, found))
@@ -117,8 +117,8 @@ impl fmt::Debug for Store {
     }
 }
 
-fn nothing(source: String) -> (Credential, Found) {
-    (Credential::Anonymous, Found { source })
+fn nothing(source: impl Into<String>) -> (Credential, Found) {
+    (Credential::Anonymous, Found::said(source))
 }
 
 /// One look-up.
@@ -136,50 +136,51 @@ impl Question<'_> {
     pub(super) fn file(&self, path: &Path, name: &str) -> Result<(Credential, Found)> {
         let folder_file = path.is_dir().then(|| path.join(name));
         let path = folder_file.as_deref().unwrap_or(path);
-        let shown = path.display();
+        let place = Place::File(path);
         let Some(bytes) = read_file(path)? else {
-            return Ok(nothing(format!("no file {shown}")));
+            return Ok(nothing(format!("no file {place}")));
         };
-        let place = shown.to_string();
         let Some(json) = Json::parse(&bytes).map_err(|reason| self.failed(&place, &reason))? else {
             return Ok(nothing(format!("{place} is empty")));
         };
         // The file of Docker before 1.7 is what now is the value of "auths".
         if path.file_name() == Some(OsStr::new(".dockercfg")) {
             let auths = object(Some(&json.0)).map_err(|reason| self.failed(&place, reason))?;
-            return self.auths(&place, "", auths);
+            return self.auths(place, "", auths);
         }
         let top = object(Some(&json.0)).map_err(|reason| self.failed(&place, reason))?;
         let section = |name: &str| {
             object(top.and_then(|top| top.get(name)))
-                .map_err(|reason| self.failed(&format!("{place} {name}"), reason))
+                .map_err(|reason| self.failed(&format_args!("{place} {name}"), reason))
         };
         let (helpers, auths) = (section("credHelpers")?, section("auths")?);
         let store = match top.and_then(|top| top.get("credsStore")) {
             None | Some(Value::Null) => None,
             Some(Value::String(store)) => Some(store.as_str()).filter(|store| !store.is_empty()),
-            Some(_) => return Err(self.failed(&format!("{place} credsStore"), "not a string")),
+            Some(_) => {
+                return Err(self.failed(&format_args!("{place} credsStore"), "not a string"));
+            }
         };
         // Helpers are asked for registries; a key with a path has no meaning here.
         for (key, value) in helpers
             .map(|map| entry::covering(map, self.registry, None))
             .unwrap_or_default()
         {
-            let place = format!("{place} credHelpers[\"{key}\"]");
+            let key = format!("credHelpers[\"{key}\"]");
             match value {
                 Value::Null => {}
                 Value::String(name) if name.is_empty() => {}
-                Value::String(name) => return self.helper(&place, name),
-                _ => return Err(self.failed(&place, "not a string")),
+                Value::String(name) => return self.helper(place, &key, name),
+                _ => return Err(self.failed(&format_args!("{place} {key}"), "not a string")),
             }
         }
         if let Some(name) = store {
-            match self.helper(&format!("{place} credsStore"), name)? {
+            match self.helper(place, "credsStore", name)? {
                 (Credential::Anonymous, _) => {}
                 answer => return Ok(answer),
             }
         }
-        self.auths(&place, " auths", auths)
+        self.auths(place, "auths", auths)
     }
 
     /// Looks into the text of `DOCKER_AUTH_CONFIG`. The inner error says why it cannot be used.
@@ -190,14 +191,16 @@ impl Question<'_> {
             Err(reason) => return Ok(Err(reason)),
         };
         match object(Some(&json.0)).and_then(|top| object(top.and_then(|top| top.get("auths")))) {
-            Ok(auths) => self.auths(VARIABLE, " auths", auths).map(Ok),
+            Ok(auths) => self
+                .auths(Place::Variable(VARIABLE), "auths", auths)
+                .map(Ok),
             Err(reason) => Ok(Err(reason.to_owned())),
         }
     }
 
     fn auths(
         &self,
-        place: &str,
+        place: Place<'_>,
         member: &str,
         auths: Option<&Map<String, Value>>,
     ) -> Result<(Credential, Found)> {
@@ -205,11 +208,11 @@ impl Question<'_> {
             .map(|map| entry::covering(map, self.registry, self.repository))
             .unwrap_or_default();
         for (key, value) in entries {
-            let source = format!("{place}{member}[\"{key}\"]");
+            let found = place.found(&format!("{member}[\"{key}\"]"));
             if let Some(credential) =
-                entry::read(value).map_err(|fault| self.failed(&source, fault))?
+                entry::read(value).map_err(|fault| self.failed(&found.source, fault))?
             {
-                return Ok((credential, Found { source }));
+                return Ok((credential, found));
             }
         }
         Ok(nothing(format!(
@@ -218,7 +221,8 @@ impl Question<'_> {
         )))
     }
 
-    fn helper(&self, place: &str, name: &str) -> Result<(Credential, Found)> {
+    fn helper(&self, place: Place<'_>, key: &str, name: &str) -> Result<(Credential, Found)> {
+        let found = place.found_by(key, &format!("docker-credential-{name}"));
         match helper::get(
             name,
             self.registry,
@@ -226,23 +230,18 @@ impl Question<'_> {
             self.deadline,
             self.cancelled,
         ) {
-            Ok(Some(credential)) => Ok((
-                credential,
-                Found {
-                    source: format!("docker-credential-{name} ({place})"),
-                },
-            )),
+            Ok(Some(credential)) => Ok((credential, found)),
             Ok(None) => Ok(nothing(format!(
-                "docker-credential-{name} ({place}) has nothing for {}",
-                self.registry
+                "{} has nothing for {}",
+                found.source, self.registry
             ))),
             Err(e) => Err(e
-                .context(place)
+                .context(format_args!("{place} {key}"))
                 .context(format!("credentials for {}", self.registry))),
         }
     }
 
-    fn failed(&self, place: &str, reason: &str) -> Error {
+    fn failed(&self, place: &dyn fmt::Display, reason: &str) -> Error {
         Error::auth(format!(
             "credentials for {}: {place}: {reason}",
             self.registry
@@ -649,5 +648,58 @@ mod tests {
         assert_eq!(store("canary 1"), store("canary 1"));
         assert_ne!(store("canary 1"), store("canary 2"));
         assert!(!store("canary 1").contains("canary"));
+    }
+
+    /// What is told of the place apart from its text.
+    #[test]
+    fn parts_of_a_place() {
+        let folder = helper(r#"printf '{"Username":"u","Secret":"p"}'"#);
+        std::fs::write(
+            folder.path().join("config.json"),
+            r#"{"credHelpers":{"h.io":"x"},"credsStore":"x","auths":{"a.io/b":{"auth":"dTpw"}}}"#,
+        )
+        .unwrap();
+        let env = [
+            ("DOCKER_CONFIG", folder.path().to_str().unwrap()),
+            ("PATH", folder.path().to_str().unwrap()),
+            (
+                "DOCKER_AUTH_CONFIG",
+                r#"{"auths":{"v.io":{"auth":"dTpw"}}}"#,
+            ),
+        ];
+        let store = Store::new(None, &Env::from_pairs(env));
+        let file = Some(folder.path().join("config.json"));
+        for (registry, file, variable, key, helper) in [
+            (
+                "h.io",
+                file.clone(),
+                None,
+                Some("credHelpers[\"h.io\"]"),
+                Some("docker-credential-x"),
+            ),
+            (
+                "s.io",
+                file.clone(),
+                None,
+                Some("credsStore"),
+                Some("docker-credential-x"),
+            ),
+            (
+                "v.io",
+                None,
+                Some("DOCKER_AUTH_CONFIG"),
+                Some("auths[\"v.io\"]"),
+                None,
+            ),
+        ] {
+            let (_, found) = look(&store, registry, None).unwrap();
+            let told = (
+                found.file,
+                found.variable,
+                found.key.as_deref(),
+                found.helper.as_deref(),
+            );
+            assert_eq!(told, (file, variable, key, helper), "{registry}");
+        }
     }
 }

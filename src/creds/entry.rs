@@ -1,6 +1,8 @@
 //! Credential files as values: which key is meant for a repository, and what its entry holds.
 
 use std::cmp::Reverse;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -11,12 +13,73 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Credential;
 use crate::secret::Secret;
 
-/// Where a look-up ended, for people. Holds no secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a look-up ended. Holds no secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     /// File and key, such as `/home/a/.docker/config.json auths["ghcr.io"]`, or the program that answered. When
     /// nothing was found, what was looked at.
     pub source: String,
+    /// The file that decided.
+    pub file: Option<PathBuf>,
+    /// The environment variable that decided.
+    pub variable: Option<&'static str>,
+    /// What decided there, such as `auths["ghcr.io"]` or `credsStore`.
+    pub key: Option<String>,
+    /// The program that was asked.
+    pub helper: Option<String>,
+}
+
+impl Found {
+    /// Nothing that a single place decided.
+    pub(crate) fn said(source: impl Into<String>) -> Self {
+        Self {
+            source: source.into(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Where entries are.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    File(&'a Path),
+    Variable(&'static str),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Variable(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// An entry here.
+    pub(super) fn found(&self, key: &str) -> Found {
+        let (file, variable) = match *self {
+            Self::File(path) => (Some(path.to_owned()), None),
+            Self::Variable(name) => (None, Some(name)),
+        };
+        Found {
+            source: format!("{self} {key}"),
+            file,
+            variable,
+            key: Some(key.to_owned()),
+            helper: None,
+        }
+    }
+
+    /// The same, answered by a helper.
+    pub(super) fn found_by(&self, key: &str, helper: &str) -> Found {
+        let found = self.found(key);
+        Found {
+            source: format!("{helper} ({})", found.source),
+            helper: Some(helper.to_owned()),
+            ..found
+        }
+    }
 }
 
 /// The names of Docker Hub, the one that wins first.

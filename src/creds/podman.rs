@@ -87,12 +87,7 @@ impl Store {
                 answer => return Ok(answer),
             }
         }
-        Ok((
-            Credential::Anonymous,
-            Found {
-                source: looked.join("; "),
-            },
-        ))
+        Ok((Credential::Anonymous, Found::said(looked.join("; "))))
     }
 }
 

@@ -256,6 +256,18 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// Its URL, without user and password.
+    pub(crate) fn shown(&self) -> String {
+        let scheme = match self.protocol {
+            Protocol::Http => "http",
+            Protocol::Https => "https",
+            Protocol::Socks5 => "socks5",
+        };
+        format!("{scheme}://{self}")
+    }
+}
+
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
@@ -331,6 +343,20 @@ impl NoProxy {
             out.entries.push(entry);
         }
         Ok(out)
+    }
+
+    /// Parses what a variable says: one odd entry in the environment must not stop every program on the
+    /// machine.
+    fn of_variable(text: &str) -> Self {
+        let mut all = Self::default();
+        for one in text
+            .split([',', ' '])
+            .filter_map(|item| Self::parse(item).ok())
+        {
+            all.all |= one.all;
+            all.entries.extend(one.entries);
+        }
+        all
     }
 
     pub(crate) fn covers(&self, host: &str, port: u16) -> bool {
@@ -416,33 +442,44 @@ pub(crate) struct Proxies {
     http: Option<Proxy>,
     https: Option<Proxy>,
     none_for: NoProxy,
+    /// Where each of them was set.
+    http_from: &'static str,
+    https_from: &'static str,
+    none_from: &'static str,
 }
 
 impl Proxies {
+    /// What decides about the proxy for a host, for people.
+    pub(crate) fn reason(&self, https: bool, host: &str, port: u16) -> String {
+        let (proxy, from) = if https {
+            (&self.https, self.https_from)
+        } else {
+            (&self.http, self.http_from)
+        };
+        match proxy {
+            Some(_) if self.none_for.covers(host, port) => {
+                format!("{} names the host", self.none_from)
+            }
+            None if from.is_empty() => "no option or variable names one".to_owned(),
+            _ => from.to_owned(),
+        }
+    }
+
     /// From the options, else from the environment as curl reads it.
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let read_env = options.is_on(Switch::Environment);
-        let env = |names: &[&str]| {
-            let read = |name: &&str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
-            if read_env {
-                names.iter().find_map(read)
-            } else {
-                None
-            }
+        let env = |names: [&'static str; 2]| {
+            let read = |name: &'static str| {
+                let value = std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+                value.map(|v| (name, v))
+            };
+            names.into_iter().filter(|_| read_env).find_map(read)
         };
-        let none_for = match options.text(Text::NoProxy) {
-            Some(text) => NoProxy::parse(text)?,
-            None => match env(&["no_proxy", "NO_PROXY"]) {
-                // One odd entry in the environment must not stop every program on the machine.
-                Some(text) => text
-                    .split([',', ' '])
-                    .filter_map(|item| NoProxy::parse(item).ok())
-                    .fold(NoProxy::default(), |mut all, one| {
-                        all.all |= one.all;
-                        all.entries.extend(one.entries);
-                        all
-                    }),
-                None => NoProxy::default(),
+        let (none_from, none_for) = match options.text(Text::NoProxy) {
+            Some(text) => ("option no-proxy", NoProxy::parse(text)?),
+            None => match env(["no_proxy", "NO_PROXY"]) {
+                Some((name, text)) => (name, NoProxy::of_variable(&text)),
+                None => ("", NoProxy::default()),
             },
         };
         if let Some(text) = options.text(Text::Proxy) {
@@ -455,22 +492,33 @@ impl Proxies {
                 http: proxy.clone(),
                 https: proxy,
                 none_for,
+                http_from: "option proxy",
+                https_from: "option proxy",
+                none_from,
             });
         }
-        let of_env = |names: &[&str]| {
-            env(names)
-                .map(|text| {
-                    Proxy::parse(text.trim())
-                        .map_err(|e| e.context(format!("variable {}", names.join(" or "))))
-                })
-                .transpose()
+        let of_env = |names| -> Result<(&'static str, Option<Proxy>)> {
+            let Some((name, text)) = env(names) else {
+                return Ok(("", None));
+            };
+            let proxy =
+                Proxy::parse(text.trim()).map_err(|e| e.context(format!("variable {name}")))?;
+            Ok((name, Some(proxy)))
         };
-        let all = of_env(&["all_proxy", "ALL_PROXY"])?;
+        let all = of_env(["all_proxy", "ALL_PROXY"])?;
+        let or_all = |own: (&'static str, Option<Proxy>)| {
+            if own.1.is_some() { own } else { all.clone() }
+        };
+        // HTTP_PROXY in capitals can be set by a web client of a CGI program.
+        let (http_from, http) = or_all(of_env(["http_proxy", "HTTP_PROXY"])?);
+        let (https_from, https) = or_all(of_env(["https_proxy", "HTTPS_PROXY"])?);
         Ok(Self {
-            // HTTP_PROXY in capitals can be set by a web client of a CGI program.
-            http: of_env(&["http_proxy", "HTTP_PROXY"])?.or_else(|| all.clone()),
-            https: of_env(&["https_proxy", "HTTPS_PROXY"])?.or(all),
+            http,
+            https,
             none_for,
+            http_from,
+            https_from,
+            none_from,
         })
     }
 

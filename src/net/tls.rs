@@ -139,6 +139,31 @@ impl Trust {
         Ok(all)
     }
 
+    /// Where trust begins, for people.
+    pub(crate) fn store(&self) -> String {
+        let shown = |p: &OsString| Path::new(p).display().to_string();
+        match (&self.env_file, &self.env_dir) {
+            (None, None) => "the system's trust store".to_owned(),
+            (Some(file), None) => format!("SSL_CERT_FILE={}", shown(file)),
+            (None, Some(folder)) => format!("SSL_CERT_DIR={}", shown(folder)),
+            (Some(file), Some(folder)) => format!(
+                "SSL_CERT_FILE={}, SSL_CERT_DIR={}",
+                shown(file),
+                shown(folder)
+            ),
+        }
+    }
+
+    /// The lowest version of TLS that is spoken.
+    pub(crate) fn min_version(&self) -> &'static str {
+        if self.only_1_3 { "1.3" } else { "1.2" }
+    }
+
+    /// Whether option `ca-pem` adds to what is trusted.
+    pub(crate) fn has_pem(&self) -> bool {
+        self.ca_pem.is_some()
+    }
+
     /// Reads the certificates and makes the configuration.
     fn make(&self, host: &HostTrust) -> Result<Arc<ClientConfig>> {
         let mut provider = rustls::crypto::ring::default_provider();
