@@ -69,6 +69,7 @@ pub(crate) struct Authenticator {
     fell_back: AtomicBool,
     max_token: usize,
     max_redirects: u64,
+    max_challenge: usize,
 }
 
 impl Authenticator {
@@ -90,6 +91,7 @@ impl Authenticator {
             may_fall_back: subject.actions.only_pulls() && options.is_on(Switch::AnonymousFallback),
             fell_back: AtomicBool::new(false),
             max_token: options.size(Number::MaxToken),
+            max_challenge: options.size(Number::MaxChallenge),
             max_redirects: options
                 .number(Number::MaxRedirects)
                 .min(MAX_TOKEN_REDIRECTS),
@@ -448,6 +450,18 @@ impl Signer for CallSigner<'_> {
     }
 
     fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool> {
+        let length: usize = headers
+            .get_all(header::WWW_AUTHENTICATE)
+            .iter()
+            .map(HeaderValue::len)
+            .sum();
+        if length > self.auth.max_challenge {
+            return Err(Error::limit(format!(
+                "{} sent a challenge of more than {} bytes; option max-challenge-bytes sets the limit",
+                url.origin(),
+                self.auth.max_challenge
+            )));
+        }
         let fields = headers
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
@@ -645,6 +659,7 @@ impl Exchange<'_> {
         }
         form.push_str("&refresh_token=");
         form.push_str(&Zeroizing::new(form_encode(refresh.expose())));
+        self.route.call.secrets().remember(refresh.expose());
         let source = Source::secret(form.as_bytes());
         self.log("POST", true);
         let message = Message {
@@ -731,7 +746,8 @@ impl Exchange<'_> {
             .with_http_status(answer.status)
             .with_retry_after(retry::advice(answer.status, &answer.headers))
             .with_rate_limit(retry::rate_limit(&answer.headers))
-            .with_diagnostics(diagnostics));
+            .with_diagnostics(diagnostics)
+            .redacted(call.secrets()));
         }
         let (body, more) = answer.body.read_up_to(self.auth.max_token)?;
         let body = Zeroizing::new(body);

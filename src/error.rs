@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::rate_limit::RateLimit;
+use crate::secret::Secrets;
 
 /// The class of a failure: what the caller can do about it, not where it happened.
 ///
@@ -152,6 +153,21 @@ impl Error {
     /// Puts a remark behind the message.
     pub(crate) fn remark(mut self, what: impl fmt::Display) -> Self {
         self.0.message = one_line(format!("{}; {what}", self.0.message));
+        self
+    }
+
+    /// Without what must not be shown of what a peer sent.
+    pub(crate) fn redacted(mut self, secrets: &Secrets) -> Self {
+        self.0.message = secrets.redact(self.0.message);
+        for diagnostic in &mut self.0.diagnostics {
+            for text in [
+                &mut diagnostic.code,
+                &mut diagnostic.message,
+                &mut diagnostic.detail,
+            ] {
+                *text = text.take().map(|text| secrets.redact(text));
+            }
+        }
         self
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::secret::Secrets;
+
 /// How grave a line is. Greater values say more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
@@ -31,18 +33,24 @@ pub type LogFn = dyn Fn(Level, &str) + Send + Sync;
 
 /// Where lines go and which of them.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Option<(Level, Arc<LogFn>)>);
+pub(crate) struct Log(Option<(Level, Arc<LogFn>)>, Arc<Secrets>);
 
 impl Log {
     pub(crate) fn new(level: Level, sink: Arc<LogFn>) -> Self {
-        Self(Some((level, sink)))
+        Self(Some((level, sink)), Arc::default())
+    }
+
+    /// The same for a call that knows these secrets.
+    pub(crate) fn with(&self, secrets: &Arc<Secrets>) -> Self {
+        Self(self.0.clone(), Arc::clone(secrets))
     }
 
     /// Writes a line that is only made when somebody reads it.
     pub(crate) fn line(&self, level: Level, text: impl FnOnce() -> String) {
         if let Some((most, sink)) = &self.0 {
             if level <= *most {
-                sink(level, &text().replace(|c: char| c.is_control(), " "));
+                let line = self.1.redact(text());
+                sink(level, &line.replace(|c: char| c.is_control(), " "));
             }
         }
     }

@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hosts::HostTrust;
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
+use crate::secret::Secrets;
 use crate::url::{Origin, Url};
 use address::{Home, Rule};
 use call::{Call, Phase};
@@ -329,6 +330,11 @@ impl Body {
                 Err(explain_io(&e, &self.host))
             }
         }
+    }
+
+    /// What the call that it belongs to has sent as credentials.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        self.call.secrets()
     }
 
     /// Reads what is left, up to `most` bytes; the flag tells whether there was more.

@@ -155,6 +155,10 @@ keys! {
             "Largest answer of a token service.";
         MaxError "max-error-bytes" "bytes", default 65536, 0..=16777216,
             "How much of the body of a refused request is read for diagnostics.";
+        MaxChallenge "max-challenge-bytes" "bytes", default 16384, 256..=1048576,
+            "Largest challenge (WWW-Authenticate) that is answered, all its fields together.";
+        MaxPage "max-page-bytes" "bytes", default 16777216, 1024..=1073741824,
+            "Largest page of a listing of names.";
         MaxRedirects "max-redirects" "hops", default 10, 0..=100,
             "How many redirects are followed for one request.";
         MaxPages "max-pages" "pages", default 10000, 1..=10000000,
@@ -177,6 +181,13 @@ keys! {
             "Lets rt_transport_new read the environment (proxies, certificates, credential stores). Nothing reads it later.";
         AnonymousFallback "anonymous-fallback", default false,
             "For transports that only pull: when the credentials are refused, tries again without. Logged as a warning, and told by rt_response_is_anonymous.";
+    }
+}
+
+impl Number {
+    /// The key as it is written.
+    pub(crate) fn key(self) -> &'static str {
+        NUMBERS.get(self as usize).map_or("", |(_, key, ..)| *key)
     }
 }
 

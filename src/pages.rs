@@ -161,7 +161,7 @@ impl Names {
                 return Ok(None);
             };
             let url = page.url();
-            let mut names = parse_names(page.body()?, self.member)
+            let mut names = parse_names(page.body_up_to(Number::MaxPage)?, self.member)
                 .ok_or_else(|| Error::protocol(format!("{url} sent no list of {}", self.member)))?;
             self.empty = if names.is_empty() { self.empty + 1 } else { 0 };
             if self.empty > MAX_EMPTY {

@@ -9,6 +9,7 @@ use crate::digest::{Digest, referrers_tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type;
 use crate::op::Op;
+use crate::options::Number;
 use crate::pages::Pages;
 use crate::request::Request;
 use crate::transport::Transport;
@@ -85,7 +86,7 @@ impl Referrers {
                         .with_http_status(303));
                     }
                 },
-                Ok(Some(mut page)) => page.take_body()?,
+                Ok(Some(mut page)) => page.take_body_up_to(Number::MaxPage)?,
                 Ok(None) => {
                     self.state = State::Last;
                     continue;

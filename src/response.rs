@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::file::PendingFile;
 use crate::net::call::Call;
 use crate::op::Op;
+use crate::options::Number;
 use crate::rate_limit::RateLimit;
 use crate::retry;
 use crate::transport::Transport;
@@ -191,11 +192,23 @@ impl Response {
     /// # Errors
     /// As [`read`](Response::read), and [`Limit`](crate::error::ErrorKind::Limit) beyond `max-body-bytes`.
     pub fn body(&mut self) -> Result<&[u8]> {
+        self.body_up_to(Number::MaxBody)
+    }
+
+    /// The same for content with a limit of its own.
+    pub(crate) fn body_up_to(&mut self, limit: Number) -> Result<&[u8]> {
         if let State::Open(_) | State::Failed(_) = &self.state {
-            let most = self.transport.max_body();
+            let options = self.transport.options();
+            // Never more than what any body may have.
+            let limit = [limit, Number::MaxBody]
+                .into_iter()
+                .min_by_key(|key| options.number(*key))
+                .unwrap_or(limit);
+            let most = options.size(limit);
             let too_long = Error::limit(format!(
-                "{} sent a body of more than {most} bytes; option max-body-bytes sets the limit",
-                self.url
+                "{} sent a body of more than {most} bytes; option {} sets the limit",
+                self.url,
+                limit.key()
             ));
             // The length told is that of the whole body, and answers to HEAD tell one without a body.
             let told = self.length().filter(|_| !self.touched);
@@ -251,7 +264,12 @@ impl Response {
     /// # Errors
     /// As [`body`](Response::body).
     pub fn take_body(&mut self) -> Result<Vec<u8>> {
-        self.body()?;
+        self.take_body_up_to(Number::MaxBody)
+    }
+
+    /// The same for content with a limit of its own.
+    pub(crate) fn take_body_up_to(&mut self, limit: Number) -> Result<Vec<u8>> {
+        self.body_up_to(limit)?;
         match std::mem::replace(
             &mut self.state,
             State::Bytes {

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl Transport {
         let place = Place::new(self, digest.clone())?;
         let call = self.call(op)?;
         let Some(mut partial) = Partial::open(path, &digest)? else {
-            // Another process is at it; this one makes a file of its own.
+            // Another process is at it, or it was not made by us; this call makes a file of its own.
             return save_apart(place, path, &call);
         };
         let continued = partial.length > 0;
@@ -97,42 +97,57 @@ struct Partial {
     temporary: PathBuf,
     target: PathBuf,
     length: u64,
+    is_kept: bool,
 }
 
 impl Partial {
-    /// Opens or creates the partial file of this blob for this target; `None` when another holds it.
+    /// Opens or creates the partial file of this blob for this target; `None` when it is somebody else's.
     fn open(target: &Path, digest: &Digest) -> Result<Option<Self>> {
         let mark = digest.hex().get(..16).unwrap_or_default();
         let temporary = beside(target, mark)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // What somebody else put there in place of a file is not followed.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-            .open(&temporary)
-            .map_err(|e| file_error("create", &temporary, &e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-            Err(e) => return Err(file_error("lock", &temporary, &e.into())),
+        let failed = |what: &str, e: io::Error| file_error(what, &temporary, &e);
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                // What somebody else put there in place of a file is not followed, and not waited for.
+                .custom_flags(
+                    libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY,
+                )
+                .open(&temporary)
+                .map_err(|e| failed("create", e))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(failed("lock", e.into())),
+            }
+            let info = file.metadata().map_err(|e| failed("read", e))?;
+            if !info.is_file() {
+                return Err(Error::io(format!(
+                    "{} is in the way: it is no file",
+                    temporary.display()
+                )));
+            }
+            // Another name of it may be a file that is none of ours to write to, and its owner could change it
+            // after it was checked.
+            if info.nlink() > 1 || info.uid() != rustix::process::geteuid().as_raw() {
+                return Ok(None);
+            }
+            // Until it was locked, another process may have put it in its place or removed it.
+            let is_there = std::fs::symlink_metadata(&temporary)
+                .is_ok_and(|there| (there.dev(), there.ino()) == (info.dev(), info.ino()));
+            if is_there {
+                return Ok(Some(Self {
+                    file,
+                    temporary,
+                    target: target.to_owned(),
+                    length: info.len(),
+                    is_kept: false,
+                }));
+            }
         }
-        let info = file
-            .metadata()
-            .map_err(|e| file_error("read", &temporary, &e))?;
-        if !info.is_file() {
-            return Err(Error::io(format!(
-                "{} is in the way: it is no file",
-                temporary.display()
-            )));
-        }
-        Ok(Some(Self {
-            file,
-            temporary,
-            target: target.to_owned(),
-            length: info.len(),
-        }))
     }
 
     /// Takes what is there into the digest.
@@ -175,20 +190,21 @@ impl Partial {
         Ok(())
     }
 
-    fn commit(self) -> Result<()> {
+    fn commit(mut self) -> Result<()> {
         self.file
             .sync_all()
             .map_err(|e| file_error("sync", &self.temporary, &e))?;
         std::fs::rename(&self.temporary, &self.target)
             .map_err(|e| file_error("rename to", &self.target, &e))?;
+        self.is_kept = true;
         sync_folder(&self.target)
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Nothing worth keeping: leave nothing behind. After a rename the name is gone already.
-        if self.length == 0 {
+        // Nothing worth keeping: leave nothing behind. After a rename the name may be another's.
+        if self.length == 0 && !self.is_kept {
             let _ = std::fs::remove_file(&self.temporary);
         }
     }

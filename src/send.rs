@@ -238,6 +238,11 @@ impl Route<'_> {
             headers.retain(|(name, _)| name != header::AUTHORIZATION);
             headers.push((header::AUTHORIZATION, value));
         }
+        for (name, value) in &headers {
+            if name == header::AUTHORIZATION {
+                self.call.secrets().remember_field(value.as_bytes());
+            }
+        }
         let log = &self.call.log;
         log.debug(|| format!("> {method} {url}"));
         let mut opened;
@@ -294,7 +299,8 @@ impl Route<'_> {
             .with_http_status(status)
             .with_retry_after(retry::advice(status, &headers))
             .with_rate_limit(retry::rate_limit(&headers))
-            .with_diagnostics(diagnostics))
+            .with_diagnostics(diagnostics)
+            .redacted(self.call.secrets()))
     }
 
     fn redirect(&self, url: &Url, answer: &Incoming) -> Result<(Url, Passage)> {

@@ -1,13 +1,16 @@
 //! What is sent: memory, a file, or a pair of callbacks.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::net::call::{self, SLICE};
 
 /// Bytes from somewhere, in order.
 pub trait ReadBytes: Send {
@@ -112,7 +115,12 @@ impl Source {
         match &*self.0 {
             Kind::Bytes(_) | Kind::Secret(_) => {}
             Kind::File(path) => {
-                let mut file = File::open(path).map_err(|e| file_error(path, &e))?;
+                // Opening a pipe must not wait for its writer: waiting is done where it can be given up.
+                let mut file = OpenOptions::new()
+                    .read(true)
+                    .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+                    .open(path)
+                    .map_err(|e| file_error(path, &e))?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset))
                         .map_err(|e| file_error(path, &e))?;
@@ -176,6 +184,26 @@ fn file_error(path: &Path, e: &io::Error) -> Error {
     Error::io(format!("cannot read {}: {e}", path.display())).with_os_code(e.raw_os_error())
 }
 
+/// Waits until a pipe or device has something to read, unless the call ends first.
+fn wait_for(file: &File) -> Result<()> {
+    let slice = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(SLICE.subsec_nanos()),
+    };
+    loop {
+        match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&slice)) {
+            Ok(0) => {}
+            // A failure is that of the reading, which follows.
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return Ok(()),
+        }
+        if let Ok(call) = call::current() {
+            call.check()?;
+        }
+    }
+}
+
 /// A body being sent.
 pub(crate) struct Opened {
     kind: Arc<Kind>,
@@ -229,8 +257,13 @@ impl Opened {
                 let Some(file) = &mut self.file else {
                     return Ok(0);
                 };
+                wait_for(file).map_err(|e| e.context(path.display()))?;
                 match file.read(buf) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e)
+                        if matches!(
+                            e.kind(),
+                            io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                        ) => {}
                     other => return other.map_err(|e| file_error(path, &e)),
                 }
             },

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use zeroize::Zeroize;
 
 use crate::auth::Known;
 use crate::creds::{Fingerprint, is_b64token};
@@ -42,8 +43,10 @@ impl Token {
     /// Reads the answer of a token service (token and OAuth2 documentation of distribution). The body is
     /// never quoted: it may hold tokens.
     pub(crate) fn parse(body: &[u8], received: Instant) -> Result<Self, &'static str> {
-        let answer: Value = serde_json::from_slice(body).map_err(|_| "its answer is not JSON")?;
+        let answer = serde_json::from_slice(body).map_err(|_| "its answer is not JSON")?;
+        let answer = Wiped(answer);
         let answer = answer
+            .0
             .as_object()
             .ok_or("its answer is not a JSON object")?;
         let text = |name| {
@@ -68,6 +71,23 @@ impl Token {
             usable_until: received + (life - margin),
             refresh,
         })
+    }
+}
+
+/// A document whose texts are overwritten when it goes.
+struct Wiped(Value);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        fn wipe(value: &mut Value) {
+            match value {
+                Value::String(text) => text.zeroize(),
+                Value::Array(list) => list.iter_mut().for_each(wipe),
+                Value::Object(members) => members.values_mut().for_each(wipe),
+                _ => {}
+            }
+        }
+        wipe(&mut self.0);
     }
 }
 

@@ -384,10 +384,6 @@ impl Transport {
         }
     }
 
-    pub(crate) fn max_body(&self) -> usize {
-        self.0.options.size(Number::MaxBody)
-    }
-
     pub(crate) fn budget(&self) -> Budget {
         Budget::of(&self.0.options)
     }
@@ -596,6 +592,7 @@ impl Transport {
             .with_retry_after(retry::advice(status, &answer.headers))
             .with_rate_limit(retry::rate_limit(&answer.headers))
             .with_diagnostics(diagnostics)
+            .redacted(answer.body.secrets())
     }
 }
 

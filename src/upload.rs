@@ -111,7 +111,8 @@ impl Transport {
     pub fn upload_resume(&self, state: &str, op: Option<&Op>) -> Result<Upload> {
         let bad = || Error::syntax("this is no state of an upload");
         let location = state.strip_prefix("rt-upload/1 ").ok_or_else(bad)?;
-        let location = Url::parse(location.trim_end()).map_err(|_| bad())?;
+        let location =
+            Url::parse(location.trim_end_matches([' ', '\r', '\n'])).map_err(|_| bad())?;
         let call = self.call(op)?;
         let mut session = Session::at(self, location, &call);
         match session.status()? {

@@ -407,3 +407,50 @@ fn a_miserly_server() {
     // The first request, those for the rest, and the repetitions.
     assert_eq!(server.count(), 1 + 1000 + 2);
 }
+
+// ---------------------------------------------------------------- pipes
+
+/// A body from a named pipe: nobody waits for a writer who wants to stop, and what is written arrives.
+#[test]
+fn bodies_from_pipes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let server = Server::start(|_| Answer::new(201));
+    let transport = transport(&server, &with(&[("retries", 0)]));
+    let mut request = Request::new(Some("PUT"), "/v2/x");
+    request.body(Source::file(&path));
+    let put = |op: Option<&Op>| transport.request(&request, op).map(drop);
+    let op = Op::new();
+    ends(
+        ErrorKind::Cancelled,
+        "no writer",
+        || put(Some(&op)),
+        || {
+            while server.connections() == 0 {
+                std::thread::yield_now();
+            }
+            true
+        },
+        || op.cancel(),
+    );
+    let silent = std::thread::scope(|scope| {
+        let open = || std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let writer = scope.spawn(open);
+        let op = Op::new();
+        op.set_timeout(Some(Duration::from_millis(300)));
+        let error = put(Some(&op)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        writer.join().unwrap()
+    });
+    drop(silent);
+    server.clear();
+    let data = noise("pipe", 1 << 20);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| std::fs::write(&path, &data).unwrap());
+        put(None).unwrap();
+        writer.join().unwrap();
+    });
+    assert!(server.requests()[0].body == data);
+}

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::op::Op;
 use crate::options::{Number, Options};
+use crate::secret::Secrets;
 
 /// Longest time anything waits before it looks whether the call was cancelled.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
@@ -68,6 +69,7 @@ pub(crate) struct Call {
     closes_at_start: u64,
     limits: Limits,
     spent: Arc<Mutex<Spent>>,
+    secrets: Arc<Secrets>,
     pub(crate) log: Log,
     /// Set when the threads that help this call must end.
     helpers_end: Arc<AtomicBool>,
@@ -128,6 +130,7 @@ impl Call {
             now.checked_add(whole)
         };
         let of_op = op.and_then(|op| op.deadline(now));
+        let secrets = Arc::default();
         Arc::new(Self {
             op: op.cloned(),
             deadline: of_options.into_iter().chain(of_op).min(),
@@ -135,7 +138,8 @@ impl Call {
             closes_at_start: closes.0.load(Ordering::SeqCst),
             limits: Limits::of(options),
             spent: Arc::default(),
-            log: options.log().clone(),
+            log: options.log().with(&secrets),
+            secrets,
             helpers_end: Arc::default(),
             is_helper: false,
             counts: true,
@@ -165,6 +169,7 @@ impl Call {
             closes_at_start: self.closes_at_start,
             limits: self.limits,
             spent: Arc::clone(&self.spent),
+            secrets: Arc::clone(&self.secrets),
             log,
             helpers_end: Arc::clone(&self.helpers_end),
             is_helper,
@@ -216,6 +221,11 @@ impl Call {
 
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What it has sent as credentials.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// What its repetitions have cost so far.
