@@ -153,6 +153,8 @@ int connection_flag(struct connection *c, int argc, char **argv, int *i)
         c->user = flag_value(argc, argv, i);
     } else if (strcmp(flag, "--docker") == 0) {
         c->docker = 1;
+    } else if (strcmp(flag, "--podman") == 0) {
+        c->podman = 1;
     } else if (strcmp(flag, "--ca") == 0) {
         set_option(c, "ca-file", flag_value(argc, argv, i));
         set_option(c, "scheme", "https");
@@ -186,7 +188,9 @@ static int credentials(const struct connection *c, rt_creds **out)
 
     *out = NULL;
     if (c->user == NULL) {
-        if (c->docker)
+        if (c->podman)
+            *out = rt_creds_podman(NULL);
+        else if (c->docker)
             *out = rt_creds_docker(NULL);
         return 0;
     }

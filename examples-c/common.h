@@ -8,13 +8,14 @@
 struct connection {
     rt_options *options;
     char *user; /* "name" or "name:password" */
-    int docker;
+    int docker, podman;
     int verbose;
 };
 
 #define CONNECTION_USAGE                                                                                               \
     "  -u USER[:PASSWORD]   log in; without PASSWORD it is taken from $REGISTRY_PASSWORD\n"                            \
     "  --docker             log in with what \"docker login\" stored\n"                                                \
+    "  --podman             log in with what \"podman login\" stored\n"                                                \
     "  --ca FILE            speak https and trust the certificates in FILE too\n"                                      \
     "  --plain-http         speak http\n"                                                                              \
     "  --allow-private      let the registry send us on to private addresses\n"                                        \

@@ -45,6 +45,7 @@ fn example(name: &str) -> PathBuf {
             ("copy", &[]),
             ("cat-blob", &[]),
             ("request", &[]),
+            ("login-check", &[]),
         ] {
             let sources = shared.iter().chain(own).chain([&program]);
             let sources: Vec<_> = sources.map(|name| format!("examples-c/{name}")).collect();
@@ -219,6 +220,93 @@ fn a_cold_pull_makes_few_requests() {
     );
     assert!(made <= n + 3, "{made} requests for {n} blobs");
     assert_eq!(guarded.token.exchange_count() - exchanges, 1);
+}
+
+/// What would be used is told before the ping, what was learned after it, and how it ended; with the files that
+/// docker and podman read, and without a secret.
+#[test]
+fn login_check_tells_what_is_used() {
+    let guarded = Guarded::start(users());
+    let authority = guarded.registry.authority();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let login = |file: &str, password: &str| {
+        let text = format!(
+            r#"{{"auths":{{"{authority}":{{"username":"demo","password":"{password}"}}}}}}"#
+        );
+        std::fs::write(at(file), text).unwrap();
+    };
+    login("config.json", "pass");
+    login("auth.json", "wrong");
+    let ca = guarded.ca.path().to_str().unwrap().to_owned();
+    let image = format!("{authority}/demo/app:v1");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(example("login-check"))
+            .env("DOCKER_CONFIG", folder.path())
+            .env("REGISTRY_AUTH_FILE", at("auth.json"))
+            .args(["--ca", &ca])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        for secret in ["pass\"", "wrong", "ZGVtbzp"] {
+            assert!(!out.contains(secret) && !err.contains(secret), "{out}{err}");
+        }
+        (output.status.code(), out, err)
+    };
+    let has = |text: &str, words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("no {words:?} in:\n{text}"))
+    };
+
+    let (status, out, err) = run(&["--docker", &image]);
+    assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
+    let source = format!("{} auths[\"{authority}\"]", at("config.json"));
+    let pinged = has(&out, "the ping was answered");
+    assert!(has(&out, &source) < pinged && has(&out, &ca) < pinged);
+    assert!(has(&out, "nothing that is known yet") < pinged);
+    assert!(has(&out, "a token (Bearer)") > pinged);
+    assert!(has(&out, "repository:demo/app:pull") > pinged);
+    assert!(has(&out, &guarded.tokens.url("/token")) > pinged);
+    assert_eq!(
+        out.matches(&source).count(),
+        1,
+        "nothing is told twice: {out}"
+    );
+
+    // What podman has is wrong, which is told, with what was used.
+    let (status, out, err) = run(&["--podman", &image]);
+    assert_eq!(status, Some(1), "{out}{err}");
+    has(&out, &format!("{} auths[\"{authority}\"]", at("auth.json")));
+    has(&out, "the ping failed");
+    has(&err, "RT_E_AUTH");
+
+    // As one JSON object, for a short name.
+    let aliases = at("registries.conf");
+    let text = format!("[aliases]\napp = \"{authority}/demo/app\"\n");
+    std::fs::write(&aliases, text).unwrap();
+    let set = format!("registries-conf={aliases}");
+    let arguments = ["--docker", "--json", "--push", "--set", &set, "app"];
+    let (status, out, err) = run(&arguments);
+    assert_eq!(status, Some(0), "{out}{err}");
+    let told: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(told["registry"], authority);
+    assert_eq!(told["repository"], "demo/app");
+    assert_eq!(told["actions"], serde_json::json!(["pull", "push"]));
+    let host = &told["hosts"][0];
+    assert_eq!(host["credentials"]["file"], at("config.json"));
+    assert_eq!(
+        host["wants"]["scopes"],
+        serde_json::json!(["repository:demo/app:push,pull"])
+    );
+
+    let before = guarded.registry.log();
+    let (status, out, _) = run(&["--docker", "--offline", &image]);
+    assert_eq!(status, Some(0));
+    has(&out, "nothing that is known yet");
+    assert_eq!(guarded.registry.log(), before, "nothing was sent");
+    assert_eq!(run(&["--nonsense", &image]).0, Some(2));
 }
 
 /// R32.
