@@ -48,10 +48,11 @@ pub(crate) fn parse(body: &[u8], content_type: Option<&str>) -> Vec<Diagnostic> 
 pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
     let mut out = String::new();
     for diagnostic in diagnostics {
-        let message = diagnostic.message.as_deref().map(brief).unwrap_or_default();
-        let code = diagnostic.code.as_deref().unwrap_or_default();
-        let parts: Vec<_> = [code, &message]
+        let message = diagnostic.message.as_deref().map(brief);
+        let code = diagnostic.code.as_deref().map(one_line);
+        let parts: Vec<_> = [code, message]
             .into_iter()
+            .flatten()
             .filter(|p| !p.is_empty())
             .collect();
         if parts.is_empty() {
@@ -211,6 +212,10 @@ fn brief(message: &str) -> String {
     let text = text
         .get(..boundary(&text, MAX_SUMMARY + 1))
         .unwrap_or_default();
+    one_line(text)
+}
+
+fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control());
     words
         .filter(|word| !word.is_empty())
@@ -480,6 +485,7 @@ mod tests {
                 "A: m; B",
             ),
             (r#"{"errors":[{"message":"m","detail":"d"}]}"#, "m"),
+            (r#"{"errors":[{"code":"A\r\nB","message":"m"}]}"#, "A B: m"),
             (r#"{"details":"wrong password"}"#, "UNKNOWN: wrong password"),
             (
                 "<HTML><head>\r\n<Title>502 Bad\nGateway</tItle></head></HTML>",

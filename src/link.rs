@@ -104,10 +104,10 @@ impl<'a> Scanner<'a> {
         if !self.accept(b'>') {
             return Err("a target does not end with >");
         }
-        if target.iter().any(|b| b.is_ascii_control() && !is_space(*b)) {
+        let target = target.trim_ascii();
+        if target.iter().any(u8::is_ascii_control) {
             return Err("a target holds control characters");
         }
-        let target = target.trim_ascii();
         let mut rel = None;
         let mut anchor = None;
         loop {
@@ -339,6 +339,9 @@ mod tests {
             ("malformed", vec![r#"</a>; rel="next\"#], ERROR),
             ("malformed", vec![r#"</a>; rel="next"; title="x"#], ERROR),
             ("malformed", vec!["</a\0>; rel=next"], ERROR),
+            ("malformed", vec!["</a\r\n b>; rel=next"], ERROR),
+            ("malformed", vec!["</a\tb>; rel=next"], ERROR),
+            ("odd", vec!["<\t/a\r\n >; rel=next"], "/a"),
             ("malformed", vec!["</a>; rel=prev </b>; rel=next"], ERROR),
             ("malformed", vec![r#"</a>; title="x" rel="next""#], ERROR),
             ("malformed", vec!["</a>; rel=prev", "oops"], ERROR),
