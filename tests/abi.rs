@@ -4,10 +4,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::c::{ROOT, built, compile, library, must, play};
+use support::c::{ROOT, built, compile, library, must, play, play_under_valgrind, run, text};
 use support::server::{Answer, Server};
 
 fn header() -> String {
@@ -586,6 +586,114 @@ fn calls_that_wait_for_themselves() {
         &[&server.authority()],
         false,
     );
+}
+
+/// A registry for the programs that want more than one kind of answer.
+fn versatile() -> Server {
+    const BASIC: &str = "Basic dXNlcjpwYXNzd29yZA==";
+    Server::start(|request| {
+        let text = |body: &str| {
+            Answer::new(200)
+                .header("Content-Type", "text/plain")
+                .body(body)
+        };
+        match request.path.as_str() {
+            "/v2/hello" => text("hello there"),
+            "/v2/echo" => text("thanks"),
+            "/v2/secret" if request.header("authorization") == Some(BASIC) => text("hello there"),
+            "/v2/secret" => Answer::new(401).header("WWW-Authenticate", "Basic realm=\"x\""),
+            "/v2/refused" => Answer::new(403)
+                .header("Content-Type", "application/json")
+                .body(
+                    r#"{"errors":[{"code":"ONE"},{"code":"TWO","message":"m","detail":{"a":1}}]}"#,
+                ),
+            "/v2/html" => Answer::new(200)
+                .header("Content-Type", "text/html")
+                .body("<html></html>"),
+            "/v2/long" => text("longer than sixteen bytes"),
+            "/v2/garbage" => Answer::raw("HTTP/1.1 two hundred\r\n\r\n"),
+            "/v2/hangup" => Answer::hang_up(),
+            path if path.starts_with("/v2/a/b/blobs/") => text("other"),
+            _ if request.method == "DELETE" => Answer::new(405),
+            _ => Answer::new(404),
+        }
+    })
+}
+
+fn program(name: &str) -> PathBuf {
+    compile(&Path::new(ROOT).join(format!("tests/abi/{name}.c")), name)
+}
+
+/// ABI 27: noticed, and nothing else breaks; valgrind sees what the program did wrong.
+#[test]
+fn freed_twice_and_used_afterwards() {
+    let freed = program("freed");
+    play(&freed, &[], false);
+    let output = run(Command::new("valgrind")
+        .args(["--quiet", "--error-exitcode=99"])
+        .arg(&freed));
+    let shown = text(&output);
+    assert_eq!(output.status.code(), Some(99), "{shown}");
+    assert!(shown.contains("Invalid read of size 4"), "{shown}");
+}
+
+/// ABI 28. Under valgrind, which counts by itself, some calls are enough.
+#[test]
+fn failing_calls_leak_nothing() {
+    let (server, nobody) = (versatile(), free_port());
+    let leaks = program("leaks");
+    let arguments = [&server.authority(), &nobody, "1000"];
+    play(&leaks, &arguments, false);
+    play_under_valgrind(&leaks, &[arguments[0], arguments[1], "10"]);
+}
+
+/// `host:port` where nobody answers.
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// ABI 29.
+#[test]
+fn finalisers_run_once() {
+    play(&program("finalisers"), &[&versatile().authority()], true);
+}
+
+/// ABI 30.
+#[test]
+fn borrowed_text_stays() {
+    play(&program("borrowed"), &[&versatile().authority()], true);
+}
+
+/// ABI 33: what the contract forbids ends in an abort, or in a leak, and in nothing worse.
+#[test]
+fn callbacks_that_do_not_return() {
+    let out = library().join("leaving");
+    let mut cc = Command::new("c++");
+    cc.args([
+        "-std=c++11",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "-g",
+        "-I",
+    ])
+    .arg(Path::new(ROOT).join("include"))
+    .arg(Path::new(ROOT).join("tests/abi/leaving.cc"))
+    .arg("-L")
+    .arg(library())
+    .arg(format!("-Wl,-rpath,{}", library().display()))
+    .args(["-lregistry_transport", "-o"])
+    .arg(&out);
+    must(&mut cc);
+    play(&out, &[&versatile().authority()], false);
+}
+
+/// ABI 38. Under a race detector in the sanitizers' stage.
+#[test]
+fn eight_threads_on_one_transport() {
+    play(&program("threads"), &[&versatile().authority()], true);
 }
 
 /// ABI 32: no exported function without the guard against panics.

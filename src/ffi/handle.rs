@@ -233,11 +233,16 @@ pub unsafe extern "C" fn rt_free(handle: *mut c_void) {
         return;
     }
     super::boundary::quietly((), || {
-        // SAFETY: a live handle begins with its head. Swapping the tag first lets a second free of memory
-        // that was not reused yet do nothing.
+        // SAFETY: a live handle begins with its head. Memory that was given back and not used for anything else is
+        // only read, by a second call here: it belongs to the allocator, which keeps its own notes in it.
         unsafe {
-            let tag = (*head).tag.swap(FREED, Ordering::Relaxed);
-            if tag >> 8 == MAGIC && (*head).users.fetch_or(GIVEN_BACK, Ordering::AcqRel) == 0 {
+            let tag = (*head).tag.load(Ordering::Relaxed);
+            let ours = tag >> 8 == MAGIC
+                && (*head)
+                    .tag
+                    .compare_exchange(tag, FREED, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
+            if ours && (*head).users.fetch_or(GIVEN_BACK, Ordering::AcqRel) == 0 {
                 ((*head).drop)(head);
             }
         }

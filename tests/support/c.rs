@@ -100,17 +100,22 @@ fn link(folder: &Path, sources: &[impl AsRef<Path>], name: &str, flags: &[&str])
 pub fn play(program: &Path, arguments: &[&str], with_valgrind: bool) {
     assert_eq!(must(Command::new(program).args(arguments)), "ok\n");
     if with_valgrind {
-        let mut valgrind = Command::new("valgrind");
-        valgrind
-            .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
-            .args([
-                "--errors-for-leak-kinds=definite,indirect,possible",
-                "--show-leak-kinds=definite,indirect,possible",
-            ])
-            .arg(format!("--suppressions={ROOT}/tests/abi/valgrind.supp"))
-            .arg(program)
-            .args(arguments);
-        let output = run(&mut valgrind);
-        assert!(output.status.success(), "valgrind:\n{}", text(&output));
+        play_under_valgrind(program, arguments);
     }
+}
+
+/// Runs a compiled test under valgrind only.
+pub fn play_under_valgrind(program: &Path, arguments: &[&str]) {
+    let mut valgrind = Command::new("valgrind");
+    valgrind
+        .args(["--quiet", "--error-exitcode=99", "--leak-check=full"])
+        .args([
+            "--errors-for-leak-kinds=definite,indirect,possible",
+            "--show-leak-kinds=definite,indirect,possible",
+        ])
+        .arg(format!("--suppressions={ROOT}/tests/abi/valgrind.supp"))
+        .arg(program)
+        .args(arguments);
+    let output = run(&mut valgrind);
+    assert!(output.status.success(), "valgrind:\n{}", text(&output));
 }
