@@ -13,16 +13,18 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ureq::config::Config;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Transport};
-use ureq::{Agent, SendBody};
+use ureq::{Agent, AsSendBody, SendBody};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosts::HostTrust;
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
+use crate::process::PerProcess;
 use crate::secret::Secrets;
 use crate::url::{Origin, Url};
 use address::{Home, Rule};
@@ -171,7 +173,7 @@ impl Net {
                     let request = builder
                         .body(SendBody::none())
                         .map_err(|e| Error::internal(e.to_string()))?;
-                    agent.run(request)
+                    agent.run(self.shared.limited(&agent, request))
                 }
                 Outgoing::Reader { reader, length, op } => {
                     let mut sender = Sender {
@@ -192,7 +194,7 @@ impl Net {
                     let request = builder
                         .body(body)
                         .map_err(|e| Error::internal(e.to_string()))?;
-                    agent.run(request)
+                    agent.run(self.shared.limited(&agent, request))
                 }
             }
         };
@@ -415,21 +417,17 @@ fn broken(e: &io::Error, host: &str) -> Error {
 }
 
 impl Shared {
+    /// The request with the limit for the head of its answer.
+    fn limited<S: AsSendBody>(&self, agent: &Agent, request: Request<S>) -> Request<S> {
+        if self.max_header == agent.config().max_response_header_size() {
+            return request;
+        }
+        let settings = agent.configure_request(request);
+        settings.max_response_header_size(self.max_header).build()
+    }
+
     fn agent(self: &Arc<Self>) -> Agent {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .max_response_header_size(self.max_header)
-            .accept("")
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            .max_idle_connections(256)
-            .max_idle_connections_per_host(128)
-            .max_idle_age(IDLE)
-            .build();
+        let config = settings();
         Agent::with_parts(config, Dialer(Arc::clone(self)), NoResolver)
     }
 
@@ -501,6 +499,28 @@ impl Shared {
             call,
         )?))
     }
+}
+
+/// What the engine does alike for all. It looks for proxies in the environment whenever its settings are made,
+/// although it is to use none: that is done once, for the first transport of a process, and never while calls run.
+fn settings() -> Config {
+    static SETTINGS: PerProcess<Config> = PerProcess::new();
+    let made = SETTINGS.get(|| {
+        Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .accept("")
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .max_idle_connections(256)
+            .max_idle_connections_per_host(128)
+            .max_idle_age(IDLE)
+            .build()
+    });
+    made.clone()
 }
 
 /// Makes the engine's connections.
