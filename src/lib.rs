@@ -84,6 +84,9 @@ mod endpoint;
 mod failover;
 mod file;
 mod flight;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod manifest;
 mod media_type;

@@ -40,6 +40,12 @@ impl Token {
         Instant::now() < self.usable_until
     }
 
+    /// For how long from `now` on it is used.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn used_for(&self, now: Instant) -> Duration {
+        self.usable_until.saturating_duration_since(now)
+    }
+
     /// Reads the answer of a token service (token and OAuth2 documentation of distribution). The body is
     /// never quoted: it may hold tokens.
     pub(crate) fn parse(body: &[u8], received: Instant) -> Result<Self, &'static str> {
@@ -180,7 +186,7 @@ mod tests {
     fn seconds(body: &str) -> Result<(String, u64), &'static str> {
         let now = Instant::now();
         let token = Token::parse(body.as_bytes(), now)?;
-        let used = token.usable_until - now;
+        let used = token.used_for(now);
         Ok((token.value.expose().to_owned(), used.as_secs()))
     }
 

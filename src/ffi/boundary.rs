@@ -15,6 +15,10 @@ thread_local! {
 
 /// Silences the message of panics that are caught here; others go to the hook there was.
 fn install_hook() {
+    // A fuzzer must see each panic.
+    if cfg!(fuzzing) {
+        return;
+    }
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();

@@ -244,6 +244,7 @@ impl Call {
 
     /// Waits, unless the call ends first.
     pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+        let time = if cfg!(fuzzing) { Duration::ZERO } else { time };
         let end = Instant::now() + time;
         loop {
             self.check()?;
