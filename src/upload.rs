@@ -28,6 +28,8 @@ use crate::url::Url;
 const MODEST_CHUNK: u64 = 4 << 20;
 /// Smallest chunk that is tried.
 const SMALLEST_CHUNK: u64 = 64 << 10;
+/// How often an upload is begun anew that the registry lost.
+const MAX_RESTARTS: u32 = 3;
 /// Largest chunk a registry may demand with `OCI-Chunk-Min-Length`.
 const MAX_DEMANDED_CHUNK: u64 = 5 << 30;
 
@@ -98,12 +100,13 @@ impl Transport {
             transport: self.clone(),
             location: session.location,
             offset: 0,
+            is_unsure: false,
             sent: None,
         })
     }
 
     /// Takes up an upload from the text that [`Upload::state`] gave, in this process or another: asks the
-    /// registry how much of it has arrived.
+    /// registry how much of it has arrived. One of which nothing has arrived is begun anew.
     ///
     /// # Errors
     /// [`Syntax`](crate::error::ErrorKind::Syntax) for a text that is no state;
@@ -116,14 +119,21 @@ impl Transport {
         let call = self.call(op)?;
         let mut session = Session::at(self, location, &call);
         match session.status()? {
-            Status::At(offset) => Ok(Upload {
-                transport: self.clone(),
-                location: session.location,
-                offset,
-                sent: None,
-            }),
-            Status::Gone(answer) => Err(self.refusal("GET", *answer)),
+            // What 0-0 says of an upload is either one byte or none: only a new upload is certain.
+            Status::At(1) => {
+                session.abandon();
+                session.restart(&session.lost())?;
+            }
+            Status::At(offset) => session.offset = offset,
+            Status::Gone(answer) => return Err(self.refusal("GET", *answer)),
         }
+        Ok(Upload {
+            transport: self.clone(),
+            location: session.location,
+            offset: session.offset,
+            is_unsure: false,
+            sent: None,
+        })
     }
 
     /// The answer to HEAD when the blob is there.
@@ -200,6 +210,8 @@ pub struct Upload {
     transport: Transport,
     location: Url,
     offset: u64,
+    /// A part was sent and its fate is not known.
+    is_unsure: bool,
     /// The digest of all bytes, once they were sent from a source.
     sent: Option<Digest>,
 }
@@ -225,7 +237,8 @@ impl Upload {
         let mut session = Session::at(&self.transport, self.location.clone(), &call);
         session.offset = self.offset;
         let tally = Tally::of(source, Algorithm::Sha256);
-        let result = session.send_all(&tally);
+        let result = session.send_rest(&tally, self.is_unsure);
+        self.is_unsure = result.is_err();
         self.location = session.location;
         self.offset = session.offset;
         result?;
@@ -302,6 +315,8 @@ struct Session {
     committing: bool,
     /// A part was answered with another status than 202.
     is_odd: bool,
+    /// How often it was begun anew.
+    restarts: u32,
 }
 
 impl Session {
@@ -315,6 +330,7 @@ impl Session {
             min_chunk: 0,
             committing: false,
             is_odd: false,
+            restarts: 0,
         }
     }
 
@@ -390,7 +406,7 @@ impl Session {
             }
             return Ok((result?, digest.clone()));
         }
-        self.send_all(tally)?;
+        self.send_rest(tally, false)?;
         let sent = tally.digest();
         if let Some(digest) = digest {
             if sent != *digest {
@@ -412,13 +428,16 @@ impl Session {
     }
 
     /// Sends what is missing with PATCH: in chunks when they are asked for and the size is known, else in one
-    /// stream.
-    fn send_all(&mut self, tally: &Tally) -> Result<()> {
+    /// stream. When it is unsure how much has arrived, the registry is asked first.
+    fn send_rest(&mut self, tally: &Tally, is_unsure: bool) -> Result<()> {
         let size = tally.source.size()?;
         let mut chunk = self.chunk();
-        let mut restarted = false;
         let mut stuck = false;
         let mut short = 0;
+        if is_unsure {
+            let now = self.status()?;
+            self.go_on_from(now, size, &self.lost())?;
+        }
         loop {
             let before = self.offset;
             if size.is_some_and(|size| self.offset >= size && size > 0) {
@@ -446,12 +465,12 @@ impl Session {
                     }
                 }
                 // Such a registry may take one part, in place of the whole.
-                Patched::Nothing if stuck && self.is_odd && chunk > 0 && !restarted => {
+                Patched::Nothing if stuck && self.is_odd && chunk > 0 && self.restarts == 0 => {
                     self.call.log.info(|| {
                         format!("{} takes no more parts: sending the whole", self.location)
                     });
                     chunk = 0;
-                    self.restart(&mut restarted)?;
+                    self.restart(&self.lost())?;
                 }
                 Patched::Nothing if std::mem::replace(&mut stuck, true) => {
                     return Err(Error::protocol(format!(
@@ -463,7 +482,7 @@ impl Session {
                 Patched::Nothing => {}
                 Patched::Failed(failure, asked) => {
                     let status = failure.http_status();
-                    self.budget.pause(failure, asked, &self.call)?;
+                    self.budget.pause(failure.clone(), asked, &self.call)?;
                     let had = self.offset;
                     let now = self.status()?;
                     // The place was right, so it is the size that was wrong.
@@ -472,21 +491,27 @@ impl Session {
                     if let (Some(413 | 416), Some(length), true) = (status, length, is_unmoved) {
                         chunk = self.smaller(length).min(length);
                     }
-                    match now {
-                        // What 0-0 says of an upload is either one byte or none.
-                        Status::At(offset) if offset > 1 || (offset == 1 && self.offset == 1) => {
-                            if size.is_some_and(|size| offset > size) {
-                                return Err(self.too_much(offset));
-                            }
-                            self.offset = offset;
-                        }
-                        Status::At(_) if self.offset == 0 => self.restart(&mut restarted)?,
-                        Status::At(offset) => self.offset = offset,
-                        Status::Gone(_) => self.restart(&mut restarted)?,
-                    }
+                    self.go_on_from(now, size, &failure)?;
                 }
             }
         }
+    }
+
+    /// Goes on where the registry says the upload is, or begins anew, because of `failure`.
+    fn go_on_from(&mut self, now: Status, size: Option<u64>, failure: &Error) -> Result<()> {
+        match now {
+            // What 0-0 says of an upload is either one byte or none.
+            Status::At(offset) if offset > 1 || self.offset == 1 => {
+                if size.is_some_and(|size| offset > size) {
+                    return Err(self.too_much(offset));
+                }
+                self.offset = offset;
+                return Ok(());
+            }
+            Status::At(_) => self.abandon(),
+            Status::Gone(_) => {}
+        }
+        self.restart(failure)
     }
 
     /// The size of a part to try after one of this size was too large.
@@ -495,19 +520,21 @@ impl Session {
         smaller.max(self.min_chunk).max(SMALLEST_CHUNK)
     }
 
-    /// Begins anew, once: the registry lost the upload.
-    fn restart(&mut self, restarted: &mut bool) -> Result<()> {
-        if std::mem::replace(restarted, true) {
-            return Err(Error::protocol(format!(
-                "{}: the registry lost the upload twice",
-                self.location
-            )));
+    /// Begins anew, because of `failure`, which is given back when that has been tried often enough.
+    fn restart(&mut self, failure: &Error) -> Result<()> {
+        if self.restarts >= MAX_RESTARTS {
+            return Err(failure.clone());
         }
         let fresh = Self::begin(&self.transport, None, &self.call)?;
         self.location = fresh.location;
         self.min_chunk = fresh.min_chunk;
         self.offset = 0;
+        self.restarts += 1;
         Ok(())
+    }
+
+    fn lost(&self) -> Error {
+        Error::protocol(format!("{}: the registry lost the upload", self.location))
     }
 
     fn patch(&mut self, tally: &Tally, length: Option<u64>) -> Result<Patched> {
@@ -564,7 +591,8 @@ impl Session {
                     _ => Ok(Patched::Nothing),
                 }
             }
-            416 => {
+            // 404, 410: what was cut off has arrived later than the registry told, or the upload is lost.
+            404 | 410 | 416 => {
                 let failure = self.transport.refusal("PATCH", answer);
                 Ok(Patched::Failed(failure, Some(Duration::ZERO)))
             }
@@ -610,7 +638,6 @@ impl Session {
 
     /// Closes the upload under `digest`; `rest` is what is still to be sent, of so many bytes in all.
     fn commit(&mut self, digest: &Digest, rest: Option<(&Tally, u64)>) -> Result<Answer> {
-        let mut restarted = false;
         self.committing = true;
         loop {
             let mut url = self.location.clone();
@@ -666,7 +693,10 @@ impl Session {
                 Status::At(offset) => match rest {
                     Some((_, size)) if offset > size => return Err(self.too_much(offset)),
                     // 0-0 is one byte or none: only a new upload is certain.
-                    Some((_, size)) if offset <= 1 && size > 0 => self.restart(&mut restarted)?,
+                    Some((_, size)) if offset <= 1 && size > 0 => {
+                        self.abandon();
+                        self.restart(&failure)?;
+                    }
                     Some(_) => self.offset = offset,
                     None => {}
                 },
@@ -678,7 +708,7 @@ impl Session {
                     if rest.is_none() {
                         return Err(failure);
                     }
-                    self.restart(&mut restarted)?;
+                    self.restart(&failure)?;
                 }
             }
         }
@@ -689,12 +719,17 @@ impl Session {
     fn give_up(&mut self, why: &Error) {
         let is_broken = matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Network);
         if !self.committing && !is_broken && self.call.check().is_ok() {
-            let mut ask = Ask::new("DELETE", self.location.clone());
-            ask.purpose = Purpose::Upload;
-            ask.repeat = Repeat::Never;
-            if let Ok(answer) = self.transport.ask(&ask, &self.call, &mut Budget::none()) {
-                answer.body.discard();
-            }
+            self.abandon();
+        }
+    }
+
+    /// Tells the registry that this upload will not be gone on with, if it listens.
+    fn abandon(&self) {
+        let mut ask = Ask::new("DELETE", self.location.clone());
+        ask.purpose = Purpose::Upload;
+        ask.repeat = Repeat::Never;
+        if let Ok(answer) = self.transport.ask(&ask, &self.call, &mut Budget::none()) {
+            answer.body.discard();
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::op::Op;
+use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
 use support::client::{get, options, transport, with};
 use support::registry::{
@@ -1581,4 +1582,76 @@ fn a_registry() {
         ErrorKind::Digest
     );
     assert_eq!(get(&transport, "/v2/").unwrap().len(), 2);
+}
+
+/// An upload whose `send` failed asks how much has arrived before it sends again: as much as the registry took, one
+/// byte or none, or nothing that it still knows of. What it tells of one byte and of none is the same.
+#[test]
+fn an_upload_goes_on_after_a_failure() {
+    let data = noise("upload", 10_000);
+    for (told, began_anew, rest) in [(Some("0-5999"), 0, 6000), (Some("0-0"), 1, 0), (None, 1, 0)] {
+        let patches = AtomicUsize::new(0);
+        let server = Server::start(move |request| {
+            let at = Answer::new(202).header("Location", "/u");
+            match request.method.as_str() {
+                "PATCH" if patches.fetch_add(1, Ordering::SeqCst) == 0 => Answer::new(503),
+                "PATCH" => at.header("Range", "0-9999"),
+                "GET" => match told {
+                    Some(range) => Answer::new(204).header("Range", range),
+                    None => Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload"),
+                },
+                "DELETE" => Answer::new(204),
+                "PUT" => Answer::new(201),
+                _ => at,
+            }
+        });
+        let transport = transport(&server, &with(&[("retries", 0)]));
+        let mut upload = transport.upload_begin(None).unwrap();
+        let source = Source::bytes(data.clone());
+        assert_eq!(
+            upload.send(&source, None).unwrap_err().http_status(),
+            Some(503)
+        );
+        server.clear();
+        upload.send(&source, None).unwrap();
+        upload.finish(None, None).unwrap();
+        let requests = server.requests();
+        let count = |method: &str| requests.iter().filter(|r| r.method == method).count();
+        assert_eq!(requests[0].method, "GET", "{told:?}");
+        assert_eq!(count("POST"), began_anew, "{told:?}");
+        assert_eq!(
+            count("DELETE"),
+            usize::from(told.is_some() && began_anew > 0),
+            "{told:?}"
+        );
+        let sent: Vec<&[u8]> = requests
+            .iter()
+            .filter(|r| r.method == "PATCH")
+            .map(|r| r.body.as_slice())
+            .collect();
+        assert_eq!(sent, [&data[rest..]], "{told:?}");
+    }
+}
+
+/// An upload that the registry loses again and again is not begun for ever, and the failure is the one that was.
+#[test]
+fn a_lost_upload_is_begun_anew_a_few_times() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Answer::new(202).header("Location", "/u"),
+        "PATCH" => Answer::new(503),
+        _ => Answer::error(404, "BLOB_UPLOAD_UNKNOWN", "no such upload"),
+    });
+    let transport = transport(&server, &with(&[("retries", 50)]));
+    let error = transport
+        .upload_begin(None)
+        .unwrap()
+        .send(&Source::bytes(*b"x"), None)
+        .unwrap_err();
+    assert_eq!(error.http_status(), Some(503), "{error}");
+    let begun = server
+        .lines()
+        .iter()
+        .filter(|line| line.starts_with("POST"))
+        .count();
+    assert_eq!(begun, 1 + 3);
 }

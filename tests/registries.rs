@@ -422,6 +422,12 @@ fn an_upload_is_taken_up_again() {
         second.blob_get(&digest, None).unwrap().body().unwrap(),
         data
     );
+    // What was written down before a byte was sent, too: the registry says then what it says of one byte.
+    let state = second.upload_begin(None).unwrap().state();
+    let mut upload = second.upload_resume(&state, None).unwrap();
+    assert_eq!(upload.offset(), 0);
+    upload.send(&Source::bytes(*b"fresh"), None).unwrap();
+    upload.finish(None, None).unwrap();
     assert!(second.upload_resume("nonsense", None).is_err());
     let mut gone = second.upload_begin(None).unwrap();
     gone.cancel(None).unwrap();
