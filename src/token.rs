@@ -24,6 +24,8 @@ const MAX_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const MAX_MARGIN: Duration = Duration::from_secs(10);
 /// Most token slots and challenges kept.
 const MAX_ENTRIES: usize = 4096;
+/// So many token slots are kept without a look at whether they are of use.
+const FEW_ENTRIES: usize = 64;
 
 /// An access token.
 #[derive(Debug, Clone)]
@@ -123,27 +125,51 @@ pub(crate) struct Key {
     pub(crate) creds: Fingerprint,
 }
 
+#[derive(Default)]
+struct Slots {
+    by_key: BTreeMap<Key, Arc<Flight<Token>>>,
+    /// How many there may be before the dead ones are looked for.
+    enough: usize,
+}
+
+impl Slots {
+    fn get(&mut self, key: &Key) -> Arc<Flight<Token>> {
+        if let Some(slot) = self.by_key.get(key) {
+            return Arc::clone(slot);
+        }
+        if self.by_key.len() >= self.enough.max(FEW_ENTRIES) {
+            self.sweep();
+        }
+        Arc::clone(self.by_key.entry(key.clone()).or_default())
+    }
+
+    /// Forgets the tokens that are of no use any more. A process that makes credentials again and again leaves
+    /// them behind; looking for them each time their number has doubled costs little.
+    fn sweep(&mut self) {
+        self.by_key.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || !slot.is_vacant(|t| t.value.is_usable())
+        });
+        if self.by_key.len() >= MAX_ENTRIES {
+            self.by_key.clear();
+        }
+        self.enough = (self.by_key.len() * 2).min(MAX_ENTRIES);
+    }
+}
+
 /// Tokens and challenges by what they are for. Trees, since what is kept for the life of the process should not
 /// look lost to leak checkers, as the tables of hash maps do.
 #[derive(Default)]
 pub(crate) struct TokenCache {
-    slots: Mutex<BTreeMap<Key, Arc<Flight<Token>>>>,
+    slots: Mutex<Slots>,
     challenges: Mutex<BTreeMap<Origin, Known>>,
 }
 
 impl TokenCache {
     pub(crate) fn slot(&self, key: &Key) -> Arc<Flight<Token>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(key) {
-            return Arc::clone(slot);
-        }
-        if slots.len() >= MAX_ENTRIES {
-            slots.retain(|_, slot| !slot.is_vacant(|t| t.value.is_usable()));
-        }
-        if slots.len() >= MAX_ENTRIES {
-            slots.clear();
-        }
-        Arc::clone(slots.entry(key.clone()).or_default())
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
     }
 
     /// What the origin asked for last.
@@ -238,6 +264,30 @@ mod tests {
                 "{body}"
             );
         }
+    }
+
+    /// Tokens that died, of credentials that nobody has any more, do not pile up; those in use stay.
+    #[test]
+    fn dead_tokens_are_forgotten() {
+        let home = crate::url::Url::parse("https://r.example/").unwrap();
+        let mut slots = Slots::default();
+        let key = |n: usize| Key {
+            home: home.origin().clone(),
+            realm: format!("https://r.example/token?{n}"),
+            service: None,
+            scopes: Scopes::default(),
+            creds: crate::creds::Creds::anonymous().fingerprint(),
+        };
+        let in_use = slots.get(&key(0));
+        for n in 1..10_000 {
+            slots.get(&key(n));
+            assert!(
+                slots.by_key.len() <= FEW_ENTRIES + 1,
+                "{}",
+                slots.by_key.len()
+            );
+        }
+        assert!(Arc::ptr_eq(&in_use, &slots.get(&key(0))));
     }
 
     #[test]
