@@ -1057,8 +1057,8 @@ rt_status rt_upload_begin(const rt_transport *t,
 
 /**
  * Takes up an upload from the text that rt_upload_state gave, in this process or another: asks the registry how
- * much of it has arrived. RT_E_SYNTAX for a text that is no state, RT_E_STATUS when the registry knows the upload
- * no more; else fails as rt_request.
+ * much of it has arrived, and begins anew when nothing has. RT_E_SYNTAX for a text that is no state, RT_E_STATUS
+ * when the registry knows the upload no more; else fails as rt_request.
  */
 RT_API
 rt_status rt_upload_resume(const rt_transport *t,

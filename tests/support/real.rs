@@ -2,6 +2,7 @@
 //! `nginx`. A program that is not installed fails the test.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ pub struct DockerRegistry {
     address: SocketAddr,
     tls: bool,
     folder: TempDir,
-    _daemon: Daemon,
+    storage: PathBuf,
+    daemon: Daemon,
 }
 
 impl DockerRegistry {
@@ -68,28 +70,61 @@ impl DockerRegistry {
         Self::start(&Access::Token { token, realm }, identity)
     }
 
+    /// Like [`DockerRegistry::token`], with the storage of another registry.
+    pub fn token_beside(&self, ca: &Ca, token: &TokenServer, realm: &str) -> Self {
+        let access = Access::Token { token, realm };
+        Self::start_on(&access, Some(&ca.server()), Some(self.storage.clone()))
+    }
+
     fn start(access: &Access<'_>, tls: Option<&Identity>) -> Self {
+        Self::start_on(access, tls, None)
+    }
+
+    fn start_on(access: &Access<'_>, tls: Option<&Identity>, storage: Option<PathBuf>) -> Self {
         require("docker-registry", "docker-registry");
         let folder = TempDir::new().expect("a temporary folder");
-        let config = folder.path().join("config.yml");
-        std::fs::write(&config, configuration(folder.path(), access, tls)).expect("config.yml");
-        let log = folder.path().join("log");
+        let storage = storage.unwrap_or_else(|| folder.path().join("storage"));
+        let text = configuration(folder.path(), &storage, access, tls);
+        std::fs::write(folder.path().join("config.yml"), text).expect("config.yml");
+        let (daemon, address) = Self::spawn(folder.path());
+        Self {
+            address,
+            tls: tls.is_some(),
+            folder,
+            storage,
+            daemon,
+        }
+    }
+
+    /// A registry process and the address it chose.
+    fn spawn(folder: &Path) -> (Daemon, SocketAddr) {
+        let log = folder.join("log");
         let mut command = Command::new("docker-registry");
         command
             .arg("serve")
-            .arg(&config)
+            .arg(folder.join("config.yml"))
             .env("OTEL_TRACES_EXPORTER", "none");
         let daemon = Daemon::spawn(&command, &log);
         let Some(address) = wait_listening(&log) else {
             drop(daemon);
             panic!("docker-registry does not start: {}", read(&log));
         };
-        Self {
-            address,
-            tls: tls.is_some(),
-            folder,
-            _daemon: daemon,
-        }
+        (daemon, address)
+    }
+
+    /// Ends the process with this signal, such as `KILL`.
+    pub fn stop(&mut self, signal: &str) {
+        self.daemon.stop(signal);
+    }
+
+    /// Starts it again after [`DockerRegistry::stop`], at another address, with what it stored.
+    pub fn start_again(&mut self) {
+        (self.daemon, self.address) = Self::spawn(self.folder.path());
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `host:port`.
@@ -105,7 +140,7 @@ impl DockerRegistry {
 
     /// The storage folder.
     pub fn storage(&self) -> PathBuf {
-        self.folder.path().join("storage")
+        self.storage.clone()
     }
 
     /// What the registry logged so far.
@@ -123,7 +158,11 @@ impl Daemon {
         let log = std::fs::File::create(log).expect("a log file");
         // The shell holds our pipe: the program ends when this process does, however it ends.
         let child = Command::new("sh")
-            .args(["-c", "\"$@\" & read -r _; kill $!; wait $!", "sh"])
+            .args([
+                "-c",
+                "\"$@\" & read -r how; kill -\"${how:-TERM}\" $!; wait $!",
+                "sh",
+            ])
             .arg(command.get_program())
             .args(command.get_args())
             .envs(
@@ -163,12 +202,19 @@ impl Daemon {
         }
         panic!("it does not start: {}", read(log));
     }
+
+    /// Ends it with this signal.
+    fn stop(&mut self, signal: &str) {
+        if let Some(mut pipe) = self.0.stdin.take() {
+            let _ = writeln!(pipe, "{signal}");
+        }
+        let _ = self.0.wait();
+    }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        self.stop("TERM");
     }
 }
 
@@ -388,7 +434,12 @@ impl Nginx {
     }
 }
 
-fn configuration(folder: &Path, access: &Access<'_>, tls: Option<&Identity>) -> String {
+fn configuration(
+    folder: &Path,
+    storage: &Path,
+    access: &Access<'_>,
+    tls: Option<&Identity>,
+) -> String {
     let mut text = format!(
         "version: 0.1\n\
          log: {{level: info, accesslog: {{disabled: false}}}}\n\
@@ -399,7 +450,7 @@ fn configuration(folder: &Path, access: &Access<'_>, tls: Option<&Identity>) -> 
          http:\n  \
            addr: 127.0.0.1:0\n  \
            secret: test\n",
-        folder.join("storage").display()
+        storage.display()
     );
     if let Some(identity) = tls {
         let _ = writeln!(

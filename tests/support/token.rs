@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -85,6 +85,8 @@ pub struct TokenServer {
     expires_in: Option<u64>,
     /// How long a token really lives.
     lifetime: Duration,
+    /// How many seconds longer a registry believes a signed token.
+    leeway: AtomicU64,
     /// The status of every POST, such as 404 for a server without OAuth 2.
     post_status: Option<u16>,
     /// The member that carries the token: `token`, `access_token`, or both.
@@ -110,6 +112,7 @@ impl TokenServer {
             users: HashMap::new(),
             expires_in: Some(300),
             lifetime: Duration::from_secs(300),
+            leeway: AtomicU64::new(0),
             post_status: None,
             members: vec!["token", "access_token"],
             signer: None,
@@ -152,6 +155,12 @@ impl TokenServer {
     pub fn lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
+    }
+
+    /// Takes what a registry forgives off the `exp` of signed tokens from now on, so that they live as long
+    /// there as they are said to.
+    pub fn set_leeway(&self, leeway: Duration) {
+        self.leeway.store(leeway.as_secs(), Ordering::SeqCst);
     }
 
     /// Answers every POST with this status.
@@ -445,7 +454,7 @@ impl TokenServer {
             "aud": self.service,
             "iat": now,
             "nbf": now.saturating_sub(10),
-            "exp": now + self.lifetime.as_secs(),
+            "exp": (now + self.lifetime.as_secs()).saturating_sub(self.leeway.load(Ordering::SeqCst)),
             "jti": self.opaque(),
             "access": access,
         });
