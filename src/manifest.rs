@@ -67,12 +67,11 @@ impl Transport {
     }
 
     /// The same of the registry itself, not of a mirror, which may have an older one.
-    pub(crate) fn manifest_get_at_home(&self, tag: &str, op: Option<&Op>) -> Result<Response> {
+    pub(crate) fn manifest_get_at_home(&self, tag: &str, call: &Arc<Call>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag)?;
-        let call = self.call(op)?;
-        let at = self.home_at(&call)?;
-        let got = self.manifest_at(&at, &reference, &call, &mut self.budget())?;
-        self.manifest_response(got, &call)
+        let at = self.home_at(call)?;
+        let got = self.manifest_at(&at, &reference, call, &mut self.budget())?;
+        self.manifest_response(got, call)
     }
 
     fn manifest_response(&self, got: Got, call: &Arc<Call>) -> Result<Response> {
@@ -216,7 +215,7 @@ impl Transport {
         let response = self.manifest_store(&reference, media_type, data, &call)?;
         if response.header("oci-subject").is_none() {
             if let Some(digest) = response.digest() {
-                referrers::enter(self, data, media_type, digest, op)?;
+                referrers::enter(self, data, media_type, digest, &call)?;
             }
         }
         Ok(response)

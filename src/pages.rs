@@ -56,12 +56,17 @@ impl Pages {
     /// beyond `max-pages`.
     pub fn next_page(&mut self, op: Option<&Op>) -> Result<Option<Response>> {
         let call = self.transport.call(op)?;
+        self.page_within(&call)
+    }
+
+    /// The same, in the course of a call.
+    pub(crate) fn page_within(&mut self, call: &Arc<Call>) -> Result<Option<Response>> {
         if self.request.method()? != "GET" {
             return Err(Error::argument("a listing is asked for with GET"));
         }
         let (url, purpose) = match &self.next {
             Next::First => (
-                self.transport.request_url(&self.request, &call)?,
+                self.transport.request_url(&self.request, call)?,
                 Purpose::Request,
             ),
             Next::At(url, purpose) => (url.clone(), *purpose),
@@ -75,9 +80,9 @@ impl Pages {
         }
         let page = self
             .transport
-            .exchange(&self.request, url.clone(), purpose, &call)?;
+            .exchange(&self.request, url.clone(), purpose, call)?;
         self.seen.insert(url.wire());
-        self.next = match self.follow(&page, &call) {
+        self.next = match self.follow(&page, call) {
             Ok(Some(next)) => Next::At(next, Purpose::Link),
             Ok(None) => Next::End,
             // What would silently be a short list is an error.
@@ -153,11 +158,16 @@ impl Names {
     /// Those of [`Pages::next_page`], and [`Protocol`](crate::error::ErrorKind::Protocol) for a page that is
     /// no list.
     pub fn next_name(&mut self, op: Option<&Op>) -> Result<Option<String>> {
+        if let Some(name) = self.ready.pop_front() {
+            return Ok(Some(name));
+        }
+        // However many pages it takes, the limits are those of one call.
+        let call = self.pages.transport.call(op)?;
         loop {
             if let Some(name) = self.ready.pop_front() {
                 return Ok(Some(name));
             }
-            let Some(mut page) = self.pages.next_page(op)? else {
+            let Some(mut page) = self.pages.page_within(&call)? else {
                 return Ok(None);
             };
             let url = page.url();

@@ -2,12 +2,15 @@
 //! "Referrers Tag Schema").
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::digest::{Digest, referrers_tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::media_type;
+use crate::name::TagOrDigest;
+use crate::net::call::Call;
 use crate::op::Op;
 use crate::options::Number;
 use crate::pages::Pages;
@@ -65,6 +68,11 @@ impl Referrers {
     /// Those of [`Pages::next_page`], and [`Protocol`](crate::error::ErrorKind::Protocol) for an answer that is
     /// no index.
     pub fn next_referrer(&mut self, op: Option<&Op>) -> Result<Option<String>> {
+        if let Some(descriptor) = self.ready.pop_front() {
+            return Ok(Some(descriptor));
+        }
+        // The API and the tag in its place are asked within the limits of one call.
+        let call = self.transport.call(op)?;
         loop {
             if let Some(descriptor) = self.ready.pop_front() {
                 return Ok(Some(descriptor));
@@ -72,9 +80,9 @@ impl Referrers {
             if self.state == State::Last {
                 return Ok(None);
             }
-            let body = match self.pages.next_page(op) {
+            let body = match self.pages.page_within(&call) {
                 Ok(Some(page)) if page.status() == 303 => match self.state {
-                    State::New => match self.by_tag(op)? {
+                    State::New => match self.by_tag(&call)? {
                         Some(body) => body,
                         None => continue,
                     },
@@ -92,7 +100,7 @@ impl Referrers {
                     continue;
                 }
                 Err(e) if self.state == State::New && is_missing_api(&e) => {
-                    match self.by_tag(op)? {
+                    match self.by_tag(&call)? {
                         Some(body) => body,
                         None => continue,
                     }
@@ -127,9 +135,9 @@ impl Referrers {
 
 impl Referrers {
     /// The index under the referrers tag, which is all there is without the API.
-    fn by_tag(&mut self, op: Option<&Op>) -> Result<Option<Vec<u8>>> {
+    fn by_tag(&mut self, call: &Arc<Call>) -> Result<Option<Vec<u8>>> {
         self.state = State::Last;
-        tagged_index(&self.transport, &self.digest, op)
+        tagged_index(&self.transport, &self.digest, call)
     }
 }
 
@@ -160,9 +168,9 @@ fn descriptors(body: &[u8]) -> Option<Vec<Value>> {
 fn tagged_index(
     transport: &Transport,
     digest: &Digest,
-    op: Option<&Op>,
+    call: &Arc<Call>,
 ) -> Result<Option<Vec<u8>>> {
-    match transport.manifest_get_at_home(&referrers_tag(digest), op) {
+    match transport.manifest_get_at_home(&referrers_tag(digest), call) {
         Ok(mut response) => response.take_body().map(Some),
         Err(e) if e.http_status() == Some(404) => Ok(None),
         Err(e) => Err(e),
@@ -176,7 +184,7 @@ pub(crate) fn enter(
     manifest: &[u8],
     media_type: &str,
     digest: &Digest,
-    op: Option<&Op>,
+    call: &Arc<Call>,
 ) -> Result<()> {
     let Ok(manifest_json) = serde_json::from_slice::<Value>(manifest) else {
         return Ok(());
@@ -188,7 +196,7 @@ pub(crate) fn enter(
     let Some(Ok(subject)) = subject.map(str::parse::<Digest>) else {
         return Ok(());
     };
-    let mut all = match tagged_index(transport, &subject, op)? {
+    let mut all = match tagged_index(transport, &subject, call)? {
         Some(body) => descriptors(&body).unwrap_or_default(),
         None => Vec::new(),
     };
@@ -213,13 +221,9 @@ pub(crate) fn enter(
     all.push(Value::Object(descriptor));
     let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all })
         .to_string();
+    let tag = TagOrDigest::parse(&referrers_tag(&subject))?;
     transport
-        .manifest_put(
-            &referrers_tag(&subject),
-            media_type::OCI_INDEX,
-            index.as_bytes(),
-            op,
-        )
+        .manifest_store(&tag, media_type::OCI_INDEX, index.as_bytes(), call)
         .map(|_| ())
 }
 

@@ -3,13 +3,16 @@
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::pages::{Names, Pages};
+use registry_transport::referrers::Referrers;
 use registry_transport::request::Request;
 use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
+use serde_json::json;
 use support::client::{options, transport, with};
 use support::registry::{Registry, Settings};
 use support::server::{Answer, Request as Got, Server};
@@ -392,4 +395,28 @@ fn a_registry() {
     .unwrap_err();
     assert_eq!(error.http_status(), Some(404));
     assert_eq!(error.diagnostics()[0].code.as_deref(), Some("NAME_UNKNOWN"));
+}
+
+/// What a listing asks for one name or referrer is one call, with one limit, however many requests it takes.
+#[test]
+fn one_limit_for_all_that_a_step_asks() {
+    let pause = Duration::from_millis(200);
+    let server = Server::start(move |request| {
+        let answer = match request.path.as_str() {
+            "/v2/a/b/tags/list" => Answer::json(200, &json!({"tags": []}))
+                .header("Link", "</v2/a/b/tags/more>; rel=\"next\""),
+            "/v2/a/b/tags/more" => Answer::json(200, &json!({"tags": ["v1"]})),
+            _ => Answer::error(404, "NOT_FOUND", "no such page"),
+        };
+        answer.after_pause(pause)
+    });
+    let transport = transport(&server, &with(&[("timeout-ms", 300)]));
+    let error = Names::tags(&transport).next_name(None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let digest = support::registry::sha256(b"subject");
+    let error = Referrers::new(&transport, &digest, None)
+        .unwrap()
+        .next_referrer(None)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
 }
