@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod call;
 mod dns;
+mod gate;
 pub(crate) mod proxy;
 mod tcp;
 mod tls;
@@ -52,6 +53,8 @@ struct Shared {
     trust: Trust,
     user_agent: String,
     max_header: usize,
+    /// 0 for any number.
+    max_requests: u64,
 }
 
 /// A request to send.
@@ -96,6 +99,7 @@ impl Net {
                 .unwrap_or(crate::USER_AGENT)
                 .to_owned(),
             max_header: options.size(Number::MaxHeader),
+            max_requests: options.number(Number::MaxRequests),
         });
         if options.is_on(Switch::Insecure) {
             options
@@ -133,6 +137,10 @@ impl Net {
     /// Sends a request and waits for the head of the answer.
     pub(crate) fn send(&self, exchange: Exchange<'_>, call: &Arc<Call>) -> Result<Incoming> {
         call.check()?;
+        let mut place = match self.shared.max_requests {
+            0 => None,
+            most => Some(gate::enter(exchange.url.origin(), most, call)?),
+        };
         call.begin_attempt(exchange.rule, exchange.home);
         let agent = self
             .agent
@@ -181,6 +189,7 @@ impl Net {
                         left: length,
                         call: Arc::clone(call),
                         op,
+                        place: place.as_mut(),
                         begun: false,
                     };
                     builder = match length {
@@ -201,11 +210,18 @@ impl Net {
         let (head, body) = answer.map_err(|e| explain(e, url))?.into_parts();
         check_framing(&head.headers, url)?;
         call.enter_phase(Phase::Body);
+        let has_body = exchange.method != "HEAD"
+            && !matches!(head.status.as_u16(), 204 | 304)
+            && head
+                .headers
+                .get(header::CONTENT_LENGTH)
+                .is_none_or(|n| n != "0");
         Ok(Incoming {
             status: head.status.as_u16(),
             headers: head.headers,
             body: Body {
                 reader: Some(Box::new(body.into_reader())),
+                place: place.filter(|_| has_body),
                 call: Arc::clone(call),
                 host: url.to_string(),
             },
@@ -256,6 +272,7 @@ struct Sender<'a> {
     left: Option<u64>,
     call: Arc<Call>,
     op: Option<&'a Op>,
+    place: Option<&'a mut gate::Place>,
     begun: bool,
 }
 
@@ -280,6 +297,9 @@ impl Read for Sender<'_> {
             }
         } else {
             let n = self.reader.read(buf)?;
+            if let Some(place) = &mut self.place {
+                place.touch();
+            }
             if n == 0 && room > 0 && self.left.is_some() {
                 return Err(into_io(Error::argument(
                     "the body is shorter than the length it was announced with",
@@ -301,6 +321,8 @@ impl Read for Sender<'_> {
 /// The body of an answer: raw bytes, nothing decoded but the transfer coding.
 pub(crate) struct Body {
     reader: Option<Box<dyn Read + Send + Sync>>,
+    /// Among the requests that run at its host; gone with the end of the body.
+    place: Option<gate::Place>,
     call: Arc<Call>,
     host: String,
 }
@@ -321,14 +343,17 @@ impl Body {
                 .map_err(into_io)
                 .and_then(|()| reader.read(buf))
         };
+        if let Some(place) = &mut self.place {
+            place.touch();
+        }
         match got {
             Ok(0) => {
-                self.reader = None;
+                (self.reader, self.place) = (None, None);
                 Ok(0)
             }
             Ok(n) => Ok(n),
             Err(e) => {
-                self.reader = None;
+                (self.reader, self.place) = (None, None);
                 Err(explain_io(&e, &self.host))
             }
         }

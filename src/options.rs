@@ -169,6 +169,8 @@ keys! {
             "Uploads longer than this go in chunks of this size; 0 sends each blob in one request.";
         Parallel "parallel" "connections", default 1, 1..=64,
             "How many ranges of one blob rt_blob_save fetches side by side, and how many blobs rt_copy moves at once.";
+        MaxRequests "max-requests-per-host" "requests", default 0, 0..=10000,
+            "How many requests run at once at one host, over all transports of the process that set this; 0 for any number. Others wait, in their order and within the limits of their call. A request runs until its answer is read to the end or freed; a thread that has such an answer does not wait.";
     }
     switches {
         AllowPrivate "allow-private", default false,

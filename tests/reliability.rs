@@ -454,3 +454,218 @@ fn bodies_from_pipes() {
     });
     assert!(server.requests()[0].body == data);
 }
+
+// ---------------------------------------------------------------- requests at one host
+
+/// Waits until a server has seen so many requests.
+fn seen(server: &Server, n: usize) {
+    assert!(server.wait_requests(n), "{:?}", server.lines());
+}
+
+/// No more than so many at once, over several transports; without the option, all at once.
+#[test]
+fn requests_at_once() {
+    for (most, together) in [(0, 8), (2, 2)] {
+        let gate = Gate::new();
+        let held = gate.clone();
+        let server = Server::start(move |_| Answer::ok("x").after(&held));
+        let options = with(&[("max-requests-per-host", most)]);
+        let transports: Vec<_> = (0..8).map(|_| transport(&server, &options)).collect();
+        std::thread::scope(|scope| {
+            for t in &transports {
+                scope.spawn(|| get(t, "/v2/x").unwrap());
+            }
+            assert!(gate.wait_reached(together));
+            if most > 0 {
+                // The others wait, and say so; none of them is sent.
+                assert_eq!(server.count(), together);
+            }
+            gate.open();
+        });
+        assert_eq!(server.count(), 8);
+    }
+    // How many are between being asked for and being read.
+    let running = Arc::new(AtomicUsize::new(0));
+    let own = Arc::clone(&running);
+    let most = Arc::new(AtomicUsize::new(0));
+    let seen_most = Arc::clone(&most);
+    let server = Server::start(move |_| {
+        seen_most.fetch_max(own.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Answer::ok(vec![0; 100_000]).chunks_of(1000)
+    });
+    let shared = transport(&server, &with(&[("max-requests-per-host", 3)]));
+    std::thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let mut answer = shared.request(&Request::new(None, "/v2/x"), None).unwrap();
+                    let mut left = 100_000;
+                    let mut buf = [0; 7000];
+                    while left > 0 {
+                        left -= answer.read(&mut buf).unwrap();
+                    }
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    assert_eq!(answer.read(&mut buf).unwrap(), 0);
+                }
+            });
+        }
+    });
+    assert!((2..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+}
+
+/// Waiting for a place is a phase like the others: it can be cancelled and has the call's limit. Places are given
+/// in order.
+#[test]
+fn waiting_for_a_place() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let server = Server::start(move |r| match r.path.as_str() {
+        "/v2/held" => Answer::ok("x").after(&held),
+        _ => Answer::ok("x"),
+    });
+    let mut own = with(&[("max-requests-per-host", 1)]);
+    let lines = support::client::keep_log(&mut own);
+    let waiting = |n: usize| {
+        let said = || {
+            support::server::lock(&lines)
+                .iter()
+                .filter(|l| l.contains("waiting until"))
+                .count()
+        };
+        while said() < n {
+            std::thread::yield_now();
+        }
+        true
+    };
+    let transport = transport(&server, &own);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| get(&transport, "/v2/held"));
+        assert!(gate.wait_reached(1));
+        let op = Op::new();
+        ends(
+            ErrorKind::Cancelled,
+            "cancel",
+            || get_with(&transport, "/v2/x", Some(&op)).map(drop),
+            || waiting(1),
+            || op.cancel(),
+        );
+        let op = Op::new();
+        op.set_timeout(Some(Duration::from_millis(150)));
+        let error = get_with(&transport, "/v2/x", Some(&op)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        let mut queue = Vec::new();
+        for (i, path) in ["/v2/1", "/v2/2", "/v2/3", "/v2/4", "/v2/5"]
+            .into_iter()
+            .enumerate()
+        {
+            let transport = &transport;
+            queue.push(scope.spawn(move || get(transport, path)));
+            waiting(3 + i);
+        }
+        assert_eq!(server.count(), 1);
+        gate.open();
+        first.join().unwrap().unwrap();
+        for call in queue {
+            call.join().unwrap().unwrap();
+        }
+    });
+    let order: Vec<_> = server.requests().into_iter().map(|r| r.path).collect();
+    assert_eq!(
+        order,
+        ["/v2/held", "/v2/1", "/v2/2", "/v2/3", "/v2/4", "/v2/5"]
+    );
+}
+
+/// An answer that is not read keeps its place, but nobody waits for himself: not the thread that has it, nor the
+/// one it was handed to, nor the threads that help either, nor two copies in opposite directions.
+#[test]
+fn places_of_unread_answers() {
+    let data = noise("places", 10 << 20);
+    let digest = sha256(&data);
+    let registries = [
+        support::registry::Registry::open(),
+        support::registry::Registry::open(),
+    ];
+    let servers: Vec<_> = registries
+        .iter()
+        .map(|registry| {
+            registry.put_blob("a/b", data.clone());
+            registry.seed("a/b", "latest", 4);
+            registry.start(None)
+        })
+        .collect();
+    let options = with(&[
+        ("max-requests-per-host", 1),
+        ("parallel", 3),
+        ("timeout-ms", 60_000),
+    ]);
+    let transports: Vec<_> = servers
+        .iter()
+        .map(|server| transport(server, &options))
+        .collect();
+    let server = &servers[0];
+    let transport = &transports[0];
+    let folder = tempfile::tempdir().unwrap();
+    let mut open = transport.blob_get(&digest, None).unwrap();
+    get(transport, "/v2/").unwrap();
+    transport
+        .blob_save(&digest, &folder.path().join("blob"), None)
+        .unwrap();
+    // Another thread waits, until the answer is handed to it and read there.
+    let before = server.count();
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| get(transport, "/v2/").unwrap());
+        get(transport, "/v2/").unwrap();
+        seen(server, before + 1);
+        assert!(!other.is_finished());
+        open = scope
+            .spawn(move || {
+                let mut buf = [0; 10];
+                assert!(open.read(&mut buf).unwrap() > 0);
+                get(transport, "/v2/").unwrap();
+                open
+            })
+            .join()
+            .unwrap();
+        assert_eq!(server.count(), before + 2);
+        drop(open);
+        other.join().unwrap();
+    });
+    // Answers without a body take no place.
+    let head = transport.manifest_head("latest", None).unwrap();
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| get(transport, "/v2/").unwrap())
+            .join()
+            .unwrap()
+    });
+    drop(head);
+    std::thread::scope(|scope| {
+        for (from, to) in [(0, 1), (1, 0), (0, 1), (1, 0)] {
+            let (from, to) = (&transports[from], &transports[to]);
+            scope.spawn(move || {
+                registry_transport::copy::copy(from, "latest", to, "copied", None).unwrap();
+            });
+        }
+    });
+    // Places that nobody gives back end in an error, not in a hang.
+    let small = with(&[
+        ("max-requests-per-host", 1),
+        ("connect-timeout-ms", 50),
+        ("tls-timeout-ms", 50),
+        ("response-timeout-ms", 50),
+        ("stall-timeout-ms", 50),
+        ("retries", 0),
+    ]);
+    let hasty = support::client::transport(server, &small);
+    let kept = transport.blob_get(&digest, None).unwrap();
+    std::thread::scope(|scope| {
+        let error = scope
+            .spawn(|| get(&hasty, "/v2/").unwrap_err())
+            .join()
+            .unwrap();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.message().contains("max-requests-per-host"), "{error}");
+    });
+    drop(kept);
+}

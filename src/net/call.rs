@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::{Home, Rule};
+use super::gate;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::op::Op;
@@ -60,6 +61,13 @@ pub(crate) struct Spent {
     pub(crate) waited: Duration,
 }
 
+impl Limits {
+    /// The longest time in which a request need not move at all.
+    pub(crate) fn longest_still(&self) -> Duration {
+        self.connect + self.handshake + self.response + self.stall
+    }
+}
+
 /// One running call. Shared by the call's thread with the connection it uses; used by one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Call {
@@ -75,6 +83,8 @@ pub(crate) struct Call {
     helpers_end: Arc<AtomicBool>,
     /// Runs on a thread of the library's own, where nothing of the program's may be called.
     is_helper: bool,
+    /// Helps a thread that has a place among the requests of some host.
+    goes_with_a_place: bool,
     /// Its bytes are counted in the op's progress.
     counts: bool,
     attempt: Mutex<Attempt>,
@@ -142,6 +152,7 @@ impl Call {
             secrets,
             helpers_end: Arc::default(),
             is_helper: false,
+            goes_with_a_place: false,
             counts: true,
             attempt: Mutex::new(Attempt::new(now)),
             body_unwanted: AtomicBool::new(false),
@@ -173,6 +184,7 @@ impl Call {
             log,
             helpers_end: Arc::clone(&self.helpers_end),
             is_helper,
+            goes_with_a_place: self.goes_with_a_place || (is_helper && gate::has_place()),
             counts: false,
             attempt: Mutex::new(Attempt::new(Instant::now())),
             body_unwanted: AtomicBool::new(false),
@@ -184,6 +196,11 @@ impl Call {
     /// Ends what runs under [`quiet`](Call::quiet).
     pub(crate) fn abandon_quiet(&self) {
         self.helpers_end.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it must not wait for a place: the thread it helps has one.
+    pub(crate) fn goes_with_a_place(&self) -> bool {
+        self.goes_with_a_place
     }
 
     /// Whether callbacks of the program may be called.
