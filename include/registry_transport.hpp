@@ -1047,6 +1047,17 @@ public:
     }
 };
 
+/// What a transport uses, and why, without secrets. Any thread may read it.
+class explanation : public detail::owner<rt_explanation> {
+public:
+    using owner::owner;
+
+    /// Lines for people; their form may change.
+    std::string_view text() const noexcept { return detail::plain(rt_explanation_text(get())); }
+    /// A JSON object, for programs.
+    std::string_view json() const noexcept { return detail::plain(rt_explanation_json(get())); }
+};
+
 /// An authenticated connection pool for one registry or repository. Any number of threads.
 class transport : public detail::owner<rt_transport> {
 public:
@@ -1066,6 +1077,12 @@ public:
     outcome<void> ping(const op *control = nullptr) const
     {
         return detail::call([&](rt_error **err) { return rt_ping(get(), detail::c(control), err); });
+    }
+    /// Tells hosts, credentials, token service, proxy and certificates, and why; sends nothing over the network.
+    outcome<explanation> explain(const op *control = nullptr) const
+    {
+        return detail::make<explanation>(
+            [&](rt_explanation **out, rt_error **err) { return rt_explain(get(), detail::c(control), out, err); });
     }
     /// Ends every call now running with errc::cancelled and closes the connections. Later calls connect anew.
     void close() const noexcept { rt_transport_close(get()); }

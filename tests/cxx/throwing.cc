@@ -123,6 +123,9 @@ static void values(const std::string &folder)
 static void pulling(const rt::transport &t, const std::string &registry, const std::string &folder)
 {
     t.ping();
+    const rt::explanation why = t.explain();
+    CHECK(why.text().find(registry) != std::string_view::npos && why.json().substr(0, 1) == "{");
+    CHECK(rt::explanation().text() == "" && code_of([] { rt::transport().explain(); }) == rt::errc::arg);
     rt::response manifest = t.manifest_get("latest");
     const std::string text(manifest.body()), digest(manifest.digest().value());
     CHECK(manifest && manifest.status() == 200 && manifest.length() == static_cast<std::int64_t>(text.size()));
