@@ -114,7 +114,7 @@ static void set_option(struct connection *c, const char *key, const char *value)
             status = rt_options_set_int(c->options, key, number);
     }
     if (status != RT_OK) {
-        complain("option %s=%s: %s", key, value, rt_status_name(status));
+        complain("%s", rt_options_error(c->options));
         exit(2);
     }
 }

@@ -461,7 +461,8 @@ RT_API rt_options *rt_options_new(void);
 
 /**
  * Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md lists the keys. An unknown key
- * is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG.
+ * is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG, and
+ * rt_options_error tells what it takes.
  */
 RT_API
 rt_status rt_options_set_str(rt_options *o,
@@ -476,6 +477,14 @@ RT_API
 rt_status rt_options_set_int(rt_options *o,
                              const char *key,
                              int64_t value);
+
+/**
+ * What was wrong with the last rt_options_set_str or rt_options_set_int on o: one line that names the key and what it
+ * takes, without the value, which may be a secret. NULL if that succeeded or there was none. Lives until the next
+ * of them.
+ */
+RT_API
+const char *rt_options_error(const rt_options *o);
 
 /**
  * Sends log lines of level (RT_LOG_...) and below to f, on the thread whose call they tell of; with a transport

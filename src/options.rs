@@ -47,6 +47,17 @@ pub enum KeyKind {
     },
 }
 
+impl KeyKind {
+    /// What it takes, in words.
+    pub fn range(&self) -> String {
+        match self {
+            Self::Text { .. } => "text".to_owned(),
+            Self::Number { min, max, .. } => format!("{min} to {max}"),
+            Self::Switch { .. } => "0 or 1".to_owned(),
+        }
+    }
+}
+
 macro_rules! keys {
     (
         texts { $($text:ident $text_name:literal, default $text_default:literal, $text_help:literal $(, env $($text_env:literal)+)?;)* }
@@ -335,7 +346,10 @@ impl fmt::Debug for Options {
 
 fn unknown(key: &str, kind: &str) -> Error {
     match KEYS.iter().find(|k| k.name == key) {
-        Some(_) => Error::argument(format!("option {key} is not a {kind}")),
+        Some(k) => Error::argument(format!(
+            "option {key} is not a {kind}: it takes {}",
+            k.kind.range()
+        )),
         None => Error::unsupported(format!(
             "there is no option \"{}\"",
             key.escape_debug().take(64).collect::<String>()
@@ -367,7 +381,7 @@ fn check_text(key: &str, value: &str) -> Result<()> {
                 "option user-agent takes visible ASCII text",
             ))
         }
-        "proxy" => crate::net::proxy::check(value),
+        "proxy" => crate::net::proxy::check(value).map_err(|e| e.context("option proxy")),
         "no-proxy" => crate::net::proxy::NoProxy::parse(value).map(|_| ()),
         _ => Ok(()),
     }
@@ -388,30 +402,73 @@ mod tests {
                 "{}",
                 key.name
             );
+        }
+    }
+
+    /// A bad value of any key is told with the key and what it takes, and changes nothing.
+    #[test]
+    fn every_key_refuses_bad_values() {
+        let refused = |result: Result<()>, words: &[&str]| {
+            let error = result.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument, "{error}");
+            for word in words {
+                assert!(
+                    error.message().contains(word),
+                    "{word:?} is not in: {error}"
+                );
+            }
+        };
+        for key in KEYS {
             let mut options = Options::new();
+            let name = key.name;
             match key.kind {
-                KeyKind::Text { .. } => assert!(options.set_number(key.name, 1).is_err()),
+                KeyKind::Text { .. } => {
+                    refused(options.set_number(name, 1), &[name, "takes text"]);
+                    // All but PEM is one line.
+                    match name {
+                        "ca-pem" => options.set_text(name, "a\nb").unwrap(),
+                        _ => refused(options.set_text(name, "canary\nb"), &[name]),
+                    }
+                }
                 KeyKind::Number {
                     default, min, max, ..
                 } => {
-                    options.set_number(key.name, default).unwrap();
-                    options.set_number(key.name, min).unwrap();
-                    options.set_number(key.name, max).unwrap();
-                    let error = options.set_number(key.name, min - 1).unwrap_err();
-                    assert_eq!(error.kind(), ErrorKind::Argument);
-                    assert!(
-                        error.message().contains(key.name)
-                            && error.message().contains(&max.to_string())
-                    );
+                    for good in [default, min, max] {
+                        options.set_number(name, good).unwrap();
+                    }
+                    let (low, high) = (min.to_string(), max.to_string());
+                    let range = [name, low.as_str(), high.as_str()];
+                    refused(options.set_number(name, min - 1), &range);
+                    refused(options.set_number(name, max.wrapping_add(1)), &range);
+                    refused(options.set_number(name, i64::MIN), &range);
+                    refused(options.set_text(name, "1"), &range);
+                    let at = NUMBERS.iter().position(|(_, n, ..)| *n == name).unwrap();
+                    assert_eq!(options.numbers[at], max, "{name} keeps its value");
                 }
                 KeyKind::Switch { .. } => {
-                    options.set_number(key.name, 1).unwrap();
-                    assert_eq!(
-                        options.set_number(key.name, 2).unwrap_err().kind(),
-                        ErrorKind::Argument
-                    );
+                    options.set_number(name, 1).unwrap();
+                    for bad in [2, -1, i64::MAX] {
+                        refused(options.set_number(name, bad), &[name, "0 or 1"]);
+                    }
+                    refused(options.set_text(name, "yes"), &[name, "0 or 1"]);
+                    let at = SWITCHES.iter().position(|(_, n, _)| *n == name).unwrap();
+                    assert!(options.switches[at], "{name} keeps its value");
                 }
             }
+        }
+        for (name, value, words) in [
+            ("scheme", "ftp", "http, https"),
+            ("tls-min-version", "1.1", "1.2, 1.3"),
+            ("user-agent", "", "visible ASCII"),
+            ("user-agent", "caf\u{e9}", "visible ASCII"),
+            ("proxy", "ftp://p:1", "http, https, socks5"),
+            ("proxy", "http://u:canary@:1", "http://host:port"),
+            ("no-proxy", "a b/c", "CIDR"),
+        ] {
+            let mut options = Options::new();
+            let error = options.set_text(name, value).unwrap_err();
+            assert!(!error.message().contains("canary"), "{error}");
+            refused(Err(error), &[name, words]);
         }
     }
 

@@ -5,11 +5,10 @@ use std::ffi::{CString, c_char};
 use super::boundary::{call, or, required, write};
 use super::error::{rt_error, rt_status};
 use super::handle::{Handle, give, lend, lend_opt, tag};
-use super::options::rt_options;
+use super::options::{COptions, rt_options};
 use super::text::{c_text, pointer};
 use crate::hosts::registries;
 use crate::name::Reference;
-use crate::options::Options;
 
 /// An image reference taken apart. Immutable; any thread may read it.
 pub struct rt_ref {
@@ -80,8 +79,8 @@ pub unsafe extern "C" fn rt_ref_resolve(
         call(err, || {
             required(out, "out")?;
             let text = super::text::text(text, "text")?;
-            let r = match lend_opt::<Options>(options)?.as_deref() {
-                Some(options) => registries::resolve(text, options)?,
+            let r = match lend_opt::<COptions>(options)?.as_deref() {
+                Some(o) => registries::resolve(text, &o.options)?,
                 None => Reference::parse(text)?,
             };
             write(out, give(CRef::of(&r)));

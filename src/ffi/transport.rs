@@ -7,11 +7,10 @@ use super::creds::rt_creds;
 use super::error::{rt_error, rt_status};
 use super::handle::{Handle, give, lend, lend_opt, tag};
 use super::op::rt_op;
-use super::options::rt_options;
+use super::options::{COptions, rt_options};
 use super::text::text;
 use crate::creds::Creds;
 use crate::op::Op;
-use crate::options::Options;
 use crate::transport::{Actions, Transport};
 
 /// Action: read a repository.
@@ -64,7 +63,7 @@ pub unsafe extern "C" fn rt_transport_new(
                     text(name, "name")?,
                     actions,
                     lend_opt::<Creds>(creds)?.as_deref(),
-                    lend_opt::<Options>(options)?.as_deref(),
+                    lend_opt::<COptions>(options)?.as_ref().map(|o| &o.options),
                 )?),
             );
             Ok(())

@@ -61,11 +61,17 @@ int main(int argc, char **argv)
     CHECK(rt_ref_parse("ubuntu", NULL, NULL) == RT_E_ARG);
 
     /* Options and credentials. */
+    CHECK(rt_options_error(o) == NULL);
     CHECK(rt_options_set_str(o, "no-such-key", "x") == RT_E_UNSUPPORTED);
+    CHECK(strstr(rt_options_error(o), "no-such-key") != NULL);
     CHECK(rt_options_set_int(o, "no-such-key", 1) == RT_E_UNSUPPORTED);
     CHECK(rt_options_set_str(o, "user-agent", "a\r\nb") == RT_E_ARG);
     CHECK(rt_options_set_int(o, "retries", INT64_MIN) == RT_E_ARG);
     CHECK(rt_options_set_int(o, "retries", INT64_MAX) == RT_E_ARG);
+    CHECK(strstr(rt_options_error(o), "retries") != NULL && strstr(rt_options_error(o), "0 to 100") != NULL);
+    CHECK(rt_options_set_str(o, "proxy", "ftp://user:secret@p:1") == RT_E_ARG);
+    CHECK(strstr(rt_options_error(o), "proxy") != NULL && strstr(rt_options_error(o), "secret") == NULL);
+    CHECK(rt_options_set_int(o, "retries", 3) == RT_OK && rt_options_error(o) == NULL);
     CHECK(rt_options_set_log(o, 99, NULL, NULL, NULL) == RT_E_ARG);
     CHECK(rt_creds_basic("a:b", "c") == NULL && rt_creds_basic(NULL, "c") == NULL);
     CHECK(rt_creds_basic("a\n", "c") == NULL && rt_creds_bearer("a b") == NULL);
