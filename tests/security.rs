@@ -773,6 +773,177 @@ fn proxies() {
     attacks.end(10);
 }
 
+/// A mirror, which is asked before the registry: it gets nothing that was meant for the registry, leads nowhere
+/// near, and what it sends is checked.
+#[test]
+fn mirrors() {
+    let mut attacks = Attacks::new("mirror");
+    let data = noise("mirror", 50_000);
+    let digest = sha256(&data);
+    let registry = Registry::basic("user", PASSWORD);
+    registry.put_blob("a/b", data.clone());
+    let home = registry.start(None);
+    let (there, at_home) = (attacks.evil.authority(), home.authority());
+    let bearer = |realm: &str| {
+        (
+            "WWW-Authenticate",
+            format!(r#"Bearer realm="{realm}",service="s""#),
+        )
+    };
+    let location = |place: &str| ("Location", place.to_owned());
+    let nothing = || ("X", String::new());
+    let none = Vec::new;
+    let cases = [
+        (
+            "wants a password",
+            401,
+            ("WWW-Authenticate", "Basic realm=\"x\"".to_owned()),
+            none(),
+            true,
+        ),
+        ("wants a token", 401, bearer("/token"), none(), true),
+        (
+            "sends to the attacker's tokens",
+            401,
+            bearer(&format!("http://{there}/token")),
+            none(),
+            true,
+        ),
+        (
+            "sends to the registry's tokens",
+            401,
+            bearer(&format!("http://{at_home}/token")),
+            none(),
+            true,
+        ),
+        (
+            "sends to metadata",
+            401,
+            bearer("http://169.254.169.254/token"),
+            none(),
+            true,
+        ),
+        (
+            "sends to a file",
+            401,
+            bearer("file:///etc/passwd"),
+            none(),
+            true,
+        ),
+        (
+            "is a proxy",
+            407,
+            ("Proxy-Authenticate", "Basic realm=\"x\"".to_owned()),
+            none(),
+            true,
+        ),
+        (
+            "redirects to metadata",
+            307,
+            location("http://169.254.169.254/"),
+            none(),
+            true,
+        ),
+        (
+            "redirects to the attacker",
+            307,
+            location(&format!("http://{there}/basic")),
+            none(),
+            true,
+        ),
+        (
+            "redirects to itself",
+            307,
+            location("/v2/a/b/x"),
+            none(),
+            true,
+        ),
+        (
+            "redirects to a file",
+            307,
+            location("file:///etc/passwd"),
+            none(),
+            true,
+        ),
+        (
+            "sets a cookie",
+            404,
+            ("Set-Cookie", "evil=1".to_owned()),
+            none(),
+            true,
+        ),
+        (
+            "sends other bytes",
+            200,
+            nothing(),
+            noise("evil", 50_000),
+            false,
+        ),
+        (
+            "sends too little",
+            200,
+            nothing(),
+            data[..49_999].to_vec(),
+            false,
+        ),
+        (
+            "sends too much",
+            200,
+            nothing(),
+            [&data[..], b"x"].concat(),
+            false,
+        ),
+    ];
+    for (what, status, (name, value), body, goes_on) in cases {
+        let mirror = Server::start(move |r| match r.path.as_str() {
+            "/token" => Answer::ok(r#"{"token":"evil"}"#),
+            _ => Answer::new(status).header(name, &value).body(body.clone()),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join(&at_home);
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(
+            own.join("hosts.toml"),
+            format!("[host.\"{}\"]\n", mirror.url("")),
+        )
+        .unwrap();
+        let mut options = attacks.options(with(&[("retries", 0)]));
+        options
+            .set_text("hosts-dir", folder.path().to_str().unwrap())
+            .unwrap();
+        for creds in [user(), Creds::refresh(REFRESH).unwrap()] {
+            let t = Transport::new(
+                &format!("{at_home}/a/b"),
+                Actions::pull(),
+                Some(&creds),
+                Some(&options),
+            )
+            .unwrap();
+            let got = t.blob_get(&digest, None).and_then(|mut r| r.take_body());
+            for request in mirror.requests() {
+                assert_clean(what, &shown(&request));
+            }
+            match (goes_on, got) {
+                (true, Ok(got)) => {
+                    assert!(got == data, "{what}");
+                    attacks.harmless(what, Ok(()));
+                }
+                // The registry wants the password.
+                (true, Err(e)) => {
+                    assert!(
+                        format!("{creds:?}").contains("Identity") || e.kind() == Auth,
+                        "{what}: {e}"
+                    );
+                    attacks.harmless::<()>(what, Err(e));
+                }
+                (false, got) => attacks.refused(what, got, &[Digest], ""),
+            }
+        }
+        assert!(mirror.count() > 0, "{what}: the mirror was asked");
+    }
+    attacks.end(30);
+}
+
 /// Line breaks, NULs and framing in what the program passes on: refused before a byte is sent.
 #[test]
 fn injection_into_requests() {
