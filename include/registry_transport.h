@@ -557,7 +557,7 @@ rt_creds *rt_creds_bearer(const char *token);
 
 /**
  * A refresh token (identity token) traded for access tokens. A new one that the token service sends replaces
- * it for the transport. NULL if it is NULL, empty, or holds a control character.
+ * it for the transport, and for those it shares tokens with. NULL if it is NULL, empty, or holds a control character.
  */
 RT_API
 rt_creds *rt_creds_refresh(const char *token);

@@ -24,7 +24,7 @@ use crate::scope::{Actions, Scopes};
 use crate::secret::Secret;
 use crate::send::{Message, Payload, Repeat, Route, Signer};
 use crate::source::Source;
-use crate::token::{self, Key, Token, TokenCache};
+use crate::token::{self, Key, Rotated, Token, TokenCache};
 use crate::url::{Origin, Url, form_encode};
 use crate::{diagnostics, token::shared_cache};
 
@@ -65,6 +65,7 @@ pub(crate) struct Authenticator {
     learned: Mutex<Scopes>,
     cache: Arc<TokenCache>,
     credential: Flight<Arc<Held>>,
+    posts_passwords: bool,
     may_fall_back: bool,
     fell_back: AtomicBool,
     max_token: usize,
@@ -88,6 +89,7 @@ impl Authenticator {
             learned: Mutex::default(),
             cache,
             credential: Flight::default(),
+            posts_passwords: options.is_on(Switch::Oauth2Password),
             may_fall_back: subject.actions.only_pulls() && options.is_on(Switch::AnonymousFallback),
             fell_back: AtomicBool::new(false),
             max_token: options.size(Number::MaxToken),
@@ -602,8 +604,8 @@ impl Exchange<'_> {
             .policy
             .judge(self.realm, self.realm, Purpose::Realm)?;
         let result = match &held.value.credential {
-            Credential::Identity(refresh) => self.post(refresh, held, budget),
-            Credential::Basic { user, password } => self.get(Some(basic(user, password)?), budget),
+            Credential::Identity(refresh) => self.refresh(refresh, budget),
+            Credential::Basic { user, password } => self.password(user, password, budget),
             Credential::Anonymous | Credential::Bearer(_) => self.get(None, budget),
         };
         if result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Auth) {
@@ -643,23 +645,75 @@ impl Exchange<'_> {
         self.ask(&message, authorization, budget)
     }
 
-    /// POST: all scopes in one parameter (OAuth2 token documentation, RFC 6749 section 6).
-    fn post(
-        &self,
-        refresh: &Secret,
-        held: &Shared<Arc<Held>>,
-        budget: &mut Budget,
-    ) -> Result<Token> {
+    /// User and password: by GET, or where that is wanted by POST first (RFC 6749 section 4.3).
+    fn password(&self, user: &str, password: &Secret, budget: &mut Budget) -> Result<Token> {
+        if self.auth.posts_passwords {
+            let secrets = [("username", user), ("password", password.expose())];
+            match self.post("password", &secrets, budget) {
+                // What says no to this grant may know the other way.
+                Err(e) if matches!(e.http_status(), Some(400 | 401 | 404 | 405)) => {
+                    self.route
+                        .call
+                        .log
+                        .info(|| format!("{} gives no token for a password by POST", self.realm));
+                }
+                other => return other,
+            }
+        }
+        self.get(Some(basic(user, password)?), budget)
+    }
+
+    /// A refresh token, or the one that took its place (RFC 6749 section 6).
+    fn refresh(&self, own: &Secret, budget: &mut Budget) -> Result<Token> {
+        let cache = &self.auth.cache;
+        let place = Rotated::of(self.realm.origin(), own);
+        let mut used = cache.rotated(&place).unwrap_or_else(|| own.clone());
+        let mut repeated = false;
+        loop {
+            let answer = self.post("refresh_token", &[("refresh_token", used.expose())], budget);
+            let refusal = match answer {
+                Ok(token) => {
+                    if let Some(new) = &token.refresh {
+                        cache.rotate(place, new.clone());
+                    }
+                    return Ok(token);
+                }
+                // Services that know no POST take the refresh token as the password of this user.
+                Err(e) if matches!(e.http_status(), Some(404 | 405)) => {
+                    return self.get(Some(basic("<token>", &used)?), budget);
+                }
+                Err(e) if matches!(e.http_status(), Some(400 | 401)) && !repeated => e,
+                Err(e) => return Err(e),
+            };
+            repeated = true;
+            // It may have been replaced while it was on its way, or what replaced it was taken back.
+            used = match cache.rotated(&place) {
+                Some(newer) if newer != used => newer,
+                Some(_) => {
+                    cache.forget_rotated(&place);
+                    own.clone()
+                }
+                None => return Err(refusal),
+            };
+        }
+    }
+
+    /// POST: all scopes in one parameter (OAuth2 token documentation).
+    fn post(&self, grant: &str, secrets: &[(&str, &str)], budget: &mut Budget) -> Result<Token> {
         let mut form = Zeroizing::new(format!(
-            "grant_type=refresh_token&service={}&client_id={CLIENT_ID}",
+            "grant_type={grant}&service={}&client_id={CLIENT_ID}",
             form_encode(self.service())
         ));
         if !self.scopes.is_empty() {
             form.push_str(&format!("&scope={}", form_encode(&self.scopes.to_string())));
         }
-        form.push_str("&refresh_token=");
-        form.push_str(&Zeroizing::new(form_encode(refresh.expose())));
-        self.route.call.secrets().remember(refresh.expose());
+        for (name, value) in secrets {
+            form.push_str(&format!("&{name}="));
+            form.push_str(&Zeroizing::new(form_encode(value)));
+            if *name != "username" {
+                self.route.call.secrets().remember(value);
+            }
+        }
         let source = Source::secret(form.as_bytes());
         self.log("POST", true);
         let message = Message {
@@ -681,23 +735,7 @@ impl Exchange<'_> {
             purpose: Purpose::Realm,
             wanted: &[],
         };
-        match self.ask(&message, None, budget) {
-            Ok(token) => {
-                if let Some(new) = &token.refresh {
-                    let new = Held {
-                        credential: Credential::Identity(new.clone()),
-                        found: held.value.found.clone(),
-                    };
-                    self.auth.credential.replace(held.serial, Arc::new(new));
-                }
-                Ok(token)
-            }
-            // Services that know no POST take the refresh token as the password of this user.
-            Err(e) if matches!(e.http_status(), Some(404 | 405)) => {
-                self.get(Some(basic("<token>", refresh)?), budget)
-            }
-            Err(e) => Err(e),
-        }
+        self.ask(&message, None, budget)
     }
 
     fn log(&self, method: &str, with_credentials: bool) {

@@ -144,18 +144,6 @@ impl<T: Clone> Flight<T> {
         }
     }
 
-    /// Puts `value` in the place of the one with this number.
-    pub(crate) fn replace(&self, serial: u64, value: T) {
-        let mut state = self.lock();
-        if state.value.as_ref().is_some_and(|v| v.serial == serial) {
-            state.made += 1;
-            state.value = Some(Shared {
-                value,
-                serial: state.made,
-            });
-        }
-    }
-
     /// Whether nothing is held and nobody is waiting.
     pub(crate) fn is_vacant(&self, usable: impl Fn(&Shared<T>) -> bool) -> bool {
         let state = self.lock();

@@ -192,6 +192,8 @@ keys! {
             "Accepts any certificate. Logged as a warning by every transport that uses it.";
         Environment "environment", default true,
             "Lets rt_transport_new read the environment (proxies, certificates, credential stores). Nothing reads it later.";
+        Oauth2Password "oauth2-password", default false,
+            "Trades user and password for a token by POST (OAuth 2.0, grant_type=password) rather than by GET, which follows where the answer is 400, 401, 404 or 405.";
         AnonymousFallback "anonymous-fallback", default false,
             "For transports that only pull: when the credentials are refused, tries again without. Logged as a warning, and told by rt_response_is_anonymous.";
     }

@@ -1,9 +1,10 @@
 //! Access tokens: what a token service answers, and the cache that threads and transports share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use zeroize::Zeroize;
 
@@ -162,6 +163,24 @@ impl Slots {
 pub(crate) struct TokenCache {
     slots: Mutex<Slots>,
     challenges: Mutex<BTreeMap<Origin, Known>>,
+    rotated: Mutex<BTreeMap<Rotated, Secret>>,
+}
+
+/// A refresh token as it was configured, at the service that replaces it; without the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rotated {
+    realm: Origin,
+    sum: Vec<u8>,
+}
+
+impl Rotated {
+    pub(crate) fn of(realm: &Origin, token: &Secret) -> Self {
+        let sum = digest(&SHA256, token.expose().as_bytes());
+        Self {
+            realm: realm.clone(),
+            sum: sum.as_ref().to_vec(),
+        }
+    }
 }
 
 impl TokenCache {
@@ -179,6 +198,27 @@ impl TokenCache {
             .unwrap_or_else(PoisonError::into_inner)
             .get(origin)
             .cloned()
+    }
+
+    fn rotations(&self) -> MutexGuard<'_, BTreeMap<Rotated, Secret>> {
+        self.rotated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the service last sent in the place of a refresh token.
+    pub(crate) fn rotated(&self, token: &Rotated) -> Option<Secret> {
+        self.rotations().get(token).cloned()
+    }
+
+    pub(crate) fn rotate(&self, token: Rotated, new: Secret) {
+        let mut rotated = self.rotations();
+        if rotated.len() >= MAX_ENTRIES {
+            rotated.clear();
+        }
+        rotated.insert(token, new);
+    }
+
+    pub(crate) fn forget_rotated(&self, token: &Rotated) {
+        self.rotations().remove(token);
     }
 
     pub(crate) fn learn(&self, origin: &Origin, known: Known) {

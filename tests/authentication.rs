@@ -562,6 +562,118 @@ fn scopes_by_get_and_post() {
     }
 }
 
+/// R30 for passwords: with option `oauth2-password` they go by POST, and by GET where POST is refused with one of four
+/// statuses; without it by GET alone.
+#[test]
+fn passwords_by_post() {
+    for (status, requests, works) in [
+        (200, "POST", true),
+        (400, "POST GET", true),
+        (401, "POST GET", true),
+        (404, "POST GET", true),
+        (405, "POST GET", true),
+        (403, "POST", false),
+        (410, "POST", false),
+    ] {
+        let server = Server::start(move |r| match (r.path.as_str(), r.method.as_str()) {
+            ("/token", "POST") if status == 200 => {
+                Answer::ok(r#"{"access_token":"T","refresh_token":"unused"}"#)
+            }
+            ("/token", "POST") => Answer::new(status),
+            ("/token", _) if r.header("authorization") == Some(BASIC) => token("T"),
+            ("/token", _) => Answer::new(401),
+            _ if r.bearer() == Some("T") => Answer::ok("fine"),
+            _ => Answer::challenge(
+                r#"Bearer realm="/token?x=1",service="s & t",scope="repository:a/b:pull""#,
+            ),
+        });
+        let asked = || {
+            let all = server.requests().into_iter().filter(|r| r.path == "/token");
+            all.collect::<Vec<_>>()
+        };
+        let mut posting = options();
+        posting.set_number("oauth2-password", 1).unwrap();
+        let result = get(&transport(&server, Some(&user()), &posting));
+        assert_eq!(result.is_ok(), works, "{status}: {result:?}");
+        let methods: Vec<_> = asked().into_iter().map(|r| r.method).collect();
+        assert_eq!(methods.join(" "), requests, "{status}");
+        let post = &asked()[0];
+        for (field, value) in [
+            ("grant_type", "password"),
+            ("service", "s & t"),
+            ("scope", "repository:a/b:pull"),
+            ("username", "user"),
+            ("password", "pass"),
+        ] {
+            assert_eq!(post.form_param(field).as_deref(), Some(value), "{field}");
+        }
+        assert!(
+            post.form_param("client_id")
+                .is_some_and(|id| !id.is_empty())
+        );
+        assert_eq!(
+            (authorization(post).as_str(), post.query.as_str()),
+            ("-", "x=1")
+        );
+        server.clear();
+        get(&transport(&server, Some(&user()), &options())).unwrap();
+        let methods: Vec<_> = asked().into_iter().map(|r| r.method).collect();
+        assert_eq!(methods, ["GET"], "{status}");
+    }
+}
+
+/// R29: a service that takes each refresh token once. What it sends in its place is used from then on, by all
+/// transports that share tokens; when that is taken back, the one that was configured is tried again.
+#[test]
+fn rotated_refresh_tokens() {
+    let valid = Arc::new(Mutex::new("first".to_owned()));
+    let now = Arc::clone(&valid);
+    let issued = AtomicU32::new(1);
+    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => {
+            let mut valid = now.lock().unwrap();
+            if r.form_param("refresh_token").as_ref() != Some(&*valid) {
+                return Answer::new(400).body(r#"{"error":"invalid_grant"}"#);
+            }
+            *valid = format!("refresh-{}", issued.fetch_add(1, Ordering::SeqCst));
+            Answer::ok(format!(
+                r#"{{"access_token":"T","refresh_token":"{valid}"}}"#
+            ))
+        }
+        (_, Some("T")) => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let mut sharing = options();
+    sharing.set_number("share-tokens", 1).unwrap();
+    let sent = || {
+        let all = server.requests().into_iter().filter(|r| r.path == "/token");
+        let sent: Vec<_> = all.filter_map(|r| r.form_param("refresh_token")).collect();
+        server.clear();
+        sent
+    };
+    let pull = |repository: &str, options: &Options| {
+        let creds = Creds::refresh("first").unwrap();
+        let name = format!("{}/{repository}", server.authority());
+        get(&Transport::new(&name, Actions::pull(), Some(&creds), Some(options)).unwrap())
+    };
+    pull("one", &sharing).unwrap();
+    assert_eq!(sent(), ["first"]);
+    pull("two", &sharing).unwrap();
+    assert_eq!(sent(), ["refresh-1"]);
+    pull("three", &sharing).unwrap();
+    assert_eq!(sent(), ["refresh-2"]);
+    // One that does not share knows only its own, which is spent.
+    let error = pull("four", &options()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Auth, Some(400))
+    );
+    assert_eq!(sent(), ["first"]);
+    *valid.lock().unwrap() = "first".to_owned();
+    pull("five", &sharing).unwrap();
+    assert_eq!(sent(), ["refresh-3", "first"]);
+}
+
 /// R30 for refresh tokens: only where there is no POST do they go by GET, as the password of `<token>`.
 #[test]
 fn refusals_of_refresh_tokens() {

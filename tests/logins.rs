@@ -241,6 +241,15 @@ fn the_same_files_as_skopeo() {
             "{shown}"
         );
     }
+    // A password by POST, where that is wanted.
+    guarded.tokens.clear();
+    let outcome = base()
+        .file(DOCKER, &one("HERE", "pass"))
+        .option("oauth2-password", "1")
+        .run();
+    assert_eq!(outcome.line, "ok v1", "{}", outcome.log);
+    let last = guarded.token.exchanges().pop().unwrap();
+    assert_eq!((last.method.as_str(), last.user.as_str()), ("POST", "demo"));
     // What skopeo does not know: the helper of all registries, and the user and password of an entry.
     for login in [
         Login::new("docker", &repository)

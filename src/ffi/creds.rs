@@ -59,7 +59,7 @@ pub unsafe extern "C" fn rt_creds_bearer(token: *const c_char) -> *mut rt_creds 
 }
 
 /// A refresh token (identity token) traded for access tokens. A new one that the token service sends replaces
-/// it for the transport. NULL if it is NULL, empty, or holds a control character.
+/// it for the transport, and for those it shares tokens with. NULL if it is NULL, empty, or holds a control character.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_refresh(token: *const c_char) -> *mut rt_creds {
     // SAFETY: the header's rules for text.
