@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -289,4 +290,54 @@ fn pull() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("RT_E_DIGEST"), "{said}");
     assert!(!fresh.path().join("index.json").exists());
+}
+
+/// ABI 33: an exception does not cross the library.
+#[test]
+fn what_a_raw_callback_throws_ends_the_program() {
+    let program = build(&["tests/cxx/through.cc"], &[], "through");
+    let (server, _) = registry();
+    let output = Command::new(program)
+        .arg(server.authority())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), Some(6), "SIGABRT: {output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "calling\n");
+}
+
+/// Views of objects that are gone, copies of owners, and numbers for switches do not compile.
+#[test]
+fn mistakes_that_do_not_compile() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("mistake.cc");
+    let check = |statement: &str| {
+        let text = format!(
+            "#include <registry_transport.hpp>\nnamespace rt = registry_transport;\n\
+             void f(rt::transport &t, rt::options &o, rt::op &control);\n\
+             void f(rt::transport &t, rt::options &o, rt::op &control) {{ (void)t, (void)o, (void)control; {statement} }}\n"
+        );
+        std::fs::write(&source, text).unwrap();
+        compiler("g++", "17")
+            .arg("-fsyntax-only")
+            .arg(&source)
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    assert!(check(
+        "auto r = t.manifest_get(\"x\", &control); r.body(); o.set(\"retries\", 1);"
+    ));
+    for mistake in [
+        "t.manifest_get(\"x\").body();",
+        "for (auto h : t.manifest_get(\"x\").headers()) (void)h;",
+        "rt::transport copy = t; (void)copy;",
+        "rt::transport u = t.get(); (void)u;",
+        "o.set(\"retries\", 1.5);",
+        "o.set(\"timeout-ms\", std::chrono::microseconds(1));",
+        "t.manifest_get(\"x\", control);",
+        "control.on_progress([](std::string) {});",
+    ] {
+        assert!(!check(mistake), "{mistake}");
+    }
 }
