@@ -8,7 +8,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::header::{self, HeaderMap, HeaderValue};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::challenge::{self, BearerChallenge, Verdict};
 use crate::creds::entry::Found;
@@ -22,7 +22,7 @@ use crate::policy::Purpose;
 use crate::retry::{self, Budget};
 use crate::scope::{Actions, Scopes};
 use crate::secret::Secret;
-use crate::send::{Message, Payload, Repeat, Route, Signer};
+use crate::send::{Answer, Message, Payload, Repeat, Route, Signer};
 use crate::source::Source;
 use crate::token::{self, Key, Rotated, Token, TokenCache};
 use crate::url::{Origin, Url, form_encode};
@@ -311,6 +311,24 @@ impl<'a> CallSigner<'a> {
         self.auth.cache.learn(self.route.policy.home(), known);
     }
 
+    /// Forgets a challenge that led to no token: it may have been a mistake of that moment, and the next call
+    /// asks the registry again. What was asked for besides by this call alone says nothing about the challenge.
+    fn unlearn(&self, realm: &Url, service: Option<&str>) {
+        if !self.extra.is_empty() {
+            return;
+        }
+        let known = Known::Bearer {
+            realm: realm.clone(),
+            service: service.map(str::to_owned),
+        };
+        self.auth.cache.unlearn(self.route.policy.home(), &known);
+        *self
+            .auth
+            .learned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Scopes::default();
+    }
+
     /// Merges the scopes a challenge asks for into those the transport asks for from now on.
     fn widen(&mut self, scopes: &[String]) {
         let scopes = scopes.iter().map(String::as_str);
@@ -380,7 +398,14 @@ impl<'a> CallSigner<'a> {
                     other => other,
                 }
             },
-        )?;
+        );
+        let got = match got {
+            Err(e) if !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::State) => {
+                self.unlearn(realm, service);
+                return Err(e);
+            }
+            other => other?,
+        };
         let value = bearer(&got.value.value)?;
         self.sent = Sent::Token {
             slot,
@@ -757,37 +782,18 @@ impl Exchange<'_> {
         let origin = self.realm.origin();
         let mut signer = RealmSigner(authorization);
         let call = self.route.call;
-        let mut answer = self.route.send_with(message, &mut signer, budget, origin)?;
-        if answer.status != 200 {
-            let body = answer.body.read_what_comes(call.limits().refusal)?;
-            let kind = answer
-                .headers
-                .get(header::CONTENT_TYPE)
-                .and_then(|v| v.to_str().ok());
-            let diagnostics = diagnostics::parse(&body, kind);
-            let said = diagnostics::summary(&diagnostics);
-            let said = if said.is_empty() {
-                String::new()
-            } else {
-                format!(", {said}")
-            };
-            call.log
-                .info(|| format!("the token service answered {}", answer.status));
-            return Err(token::refused(
-                origin,
-                &format!(
-                    "it answered {}{said}{}",
-                    answer.status,
-                    retry::plea(&answer.headers)
-                ),
-            )
-            .with_http_status(answer.status)
-            .with_retry_after(retry::advice(answer.status, &answer.headers))
-            .with_rate_limit(retry::rate_limit(&answer.headers))
-            .with_diagnostics(diagnostics)
-            .redacted(call.secrets()));
-        }
-        let (body, more) = answer.body.read_up_to(self.auth.max_token)?;
+        let (body, more) = loop {
+            let answer = self.route.send_with(message, &mut signer, budget, origin)?;
+            if answer.status != 200 {
+                return Err(self.refusal(answer)?);
+            }
+            let mut body = answer.body;
+            match body.read_up_to(self.auth.max_token) {
+                // A token that was issued and did not arrive is lost; another costs no more than the first.
+                Err(e) if retry::is_broken_connection(&e) => budget.pause(e, None, call)?,
+                other => break other?,
+            }
+        };
         let body = Zeroizing::new(body);
         if more {
             return Err(token::refused(
@@ -796,6 +802,45 @@ impl Exchange<'_> {
             ));
         }
         Token::parse(&body, Instant::now()).map_err(|why| token::refused(origin, why))
+    }
+
+    /// The error for an answer that is no token, with what the service says about it.
+    fn refusal(&self, mut answer: Answer) -> Result<Error> {
+        let origin = self.realm.origin();
+        let mut body = answer
+            .body
+            .read_what_comes(self.route.call.limits().refusal)?;
+        if answer.status < 400 {
+            // Not a refusal: what it says may be a token.
+            body.zeroize();
+        }
+        let kind = answer
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok());
+        let diagnostics = diagnostics::parse(&body, kind);
+        let said = diagnostics::summary(&diagnostics);
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(", {said}")
+        };
+        self.route
+            .call
+            .log
+            .info(|| format!("the token service answered {}", answer.status));
+        Ok(token::refused(
+            origin,
+            &format!(
+                "it answered {}{said}{}",
+                answer.status,
+                retry::plea(&answer.headers)
+            ),
+        )
+        .with_http_status(answer.status)
+        .with_retry_after(retry::advice(answer.status, &answer.headers))
+        .with_rate_limit(retry::rate_limit(&answer.headers))
+        .with_diagnostics(diagnostics))
     }
 }
 

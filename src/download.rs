@@ -166,6 +166,10 @@ impl Download {
                 };
                 let found = match answer.status {
                     200 | 206 => seen.judge(&answer)?,
+                    416 if seen.is_at_the_end(&answer) => Resumption {
+                        skip: 0,
+                        size: Some(self.position),
+                    },
                     _ => return Err(self.place.transport.refusal("GET", answer)),
                 };
                 Ok((answer, found))
@@ -173,6 +177,10 @@ impl Download {
         if self.size.is_none() {
             self.size = found.size;
             self.end = self.end.into_iter().chain(found.size).min();
+        }
+        if answer.status == 416 {
+            answer.body.discard();
+            return Ok(());
         }
         self.skip = found.skip;
         self.adopt(answer);
@@ -223,6 +231,7 @@ impl Stream for Download {
         loop {
             let result = match self.body {
                 Some(_) => self.read_some(buf),
+                None if self.is_complete() => return Ok(0),
                 None => match self.reopen() {
                     Ok(()) => continue,
                     Err(e) => return Err(e),
@@ -303,6 +312,11 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
+    /// Whether nothing is missing of a blob whose length had not been told before.
+    fn is_at_the_end(&self, answer: &Answer) -> bool {
+        self.size.is_none() && unsatisfied_total(&answer.headers) == Some(self.position)
+    }
+
     /// Whether an answer, a 200 or 206, goes on where the reader stands.
     fn judge(&self, answer: &Answer) -> Result<Resumption> {
         if answer.status == 206 {

@@ -15,6 +15,7 @@ use crate::options::Number;
 use crate::policy::Purpose;
 use crate::request::Request;
 use crate::response::Response;
+use crate::retry::{self, Budget};
 use crate::transport::Transport;
 use crate::url::Url;
 
@@ -37,6 +38,12 @@ enum Next {
     End,
 }
 
+/// From one page to the next.
+struct Step {
+    asked: String,
+    next: Next,
+}
+
 impl Pages {
     /// Starts a listing whose first page `request` gets.
     pub fn new(transport: &Transport, request: &Request) -> Self {
@@ -56,11 +63,41 @@ impl Pages {
     /// beyond `max-pages`.
     pub fn next_page(&mut self, op: Option<&Op>) -> Result<Option<Response>> {
         let call = self.transport.call(op)?;
-        self.page_within(&call)
+        let mut budget = self.transport.budget();
+        match self.fetch(&call, &mut budget)? {
+            Some((page, step)) => {
+                self.advance(step);
+                Ok(Some(page))
+            }
+            None => Ok(None),
+        }
     }
 
-    /// The same, in the course of a call.
-    pub(crate) fn page_within(&mut self, call: &Arc<Call>) -> Result<Option<Response>> {
+    /// What `parse` makes of the next page, which is asked for again if the connection breaks while it is read.
+    /// A page on which anything fails is not passed over.
+    pub(crate) fn next_parsed<T>(
+        &mut self,
+        call: &Arc<Call>,
+        parse: impl Fn(&mut Response) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let mut budget = self.transport.budget();
+        loop {
+            let Some((mut page, step)) = self.fetch(call, &mut budget)? else {
+                return Ok(None);
+            };
+            match parse(&mut page) {
+                Ok(parsed) => {
+                    self.advance(step);
+                    return Ok(Some(parsed));
+                }
+                Err(e) if retry::is_broken_connection(&e) => budget.pause(e, None, call)?,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Asks for the next page, without going on to it.
+    fn fetch(&self, call: &Arc<Call>, budget: &mut Budget) -> Result<Option<(Response, Step)>> {
         if self.request.method()? != "GET" {
             return Err(Error::argument("a listing is asked for with GET"));
         }
@@ -80,18 +117,22 @@ impl Pages {
         }
         let page = self
             .transport
-            .exchange(&self.request, url.clone(), purpose, call)?;
-        self.seen.insert(url.wire());
-        self.next = match self.follow(&page, call) {
-            Ok(Some(next)) => Next::At(next, Purpose::Link),
-            Ok(None) => Next::End,
-            // What would silently be a short list is an error.
-            Err(e) => return Err(e),
+            .exchange(&self.request, url.clone(), purpose, call, budget)?;
+        let asked = url.wire();
+        // What would silently be a short list is an error.
+        let next = match self.follow(&page, &asked, call)? {
+            Some(next) => Next::At(next, Purpose::Link),
+            None => Next::End,
         };
-        Ok(Some(page))
+        Ok(Some((page, Step { asked, next })))
     }
 
-    fn follow(&self, page: &Response, call: &Arc<Call>) -> Result<Option<Url>> {
+    fn advance(&mut self, step: Step) {
+        self.seen.insert(step.asked);
+        self.next = step.next;
+    }
+
+    fn follow(&self, page: &Response, asked: &str, call: &Arc<Call>) -> Result<Option<Url>> {
         let from = page.effective_url();
         let fields = page
             .header_map()
@@ -108,7 +149,8 @@ impl Pages {
             .home(call)?
             .policy()
             .judge(from, &next, Purpose::Link)?;
-        if self.seen.contains(&next.wire()) {
+        let wire = next.wire();
+        if wire == asked || self.seen.contains(&wire) {
             return Err(Error::protocol(format!(
                 "{from} links back to an earlier page"
             )));
@@ -167,12 +209,16 @@ impl Names {
             if let Some(name) = self.ready.pop_front() {
                 return Ok(Some(name));
             }
-            let Some(mut page) = self.pages.page_within(&call)? else {
+            let member = self.member;
+            let page = self.pages.next_parsed(&call, |page| {
+                let url = page.url();
+                let names = parse_names(page.body_up_to(Number::MaxPage)?, member)
+                    .ok_or_else(|| Error::protocol(format!("{url} sent no list of {member}")))?;
+                Ok((url, names))
+            })?;
+            let Some((url, mut names)) = page else {
                 return Ok(None);
             };
-            let url = page.url();
-            let mut names = parse_names(page.body_up_to(Number::MaxPage)?, self.member)
-                .ok_or_else(|| Error::protocol(format!("{url} sent no list of {}", self.member)))?;
             self.empty = if names.is_empty() { self.empty + 1 } else { 0 };
             if self.empty > MAX_EMPTY {
                 return Err(Error::protocol(format!(

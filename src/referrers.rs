@@ -80,42 +80,48 @@ impl Referrers {
             if self.state == State::Last {
                 return Ok(None);
             }
-            let body = match self.pages.page_within(&call) {
-                Ok(Some(page)) if page.status() == 303 => match self.state {
-                    State::New => match self.by_tag(&call)? {
-                        Some(body) => body,
-                        None => continue,
-                    },
-                    _ => {
-                        return Err(Error::protocol(format!(
-                            "{} sends readers of the referrers elsewhere",
-                            page.url()
-                        ))
-                        .with_http_status(303));
-                    }
-                },
-                Ok(Some(mut page)) => page.take_body_up_to(Number::MaxPage)?,
-                Ok(None) => {
-                    self.state = State::Last;
-                    continue;
-                }
-                Err(e) if self.state == State::New && is_missing_api(&e) => {
-                    match self.by_tag(&call)? {
-                        Some(body) => body,
-                        None => continue,
-                    }
-                }
-                Err(e) => return Err(e),
-            };
-            if self.state == State::New {
-                self.state = State::Api;
-            }
-            let found = descriptors(&body).ok_or_else(|| {
+            let no_index = || {
                 Error::protocol(format!(
                     "the referrers of {} came as something that is no index",
                     self.digest
                 ))
-            })?;
+            };
+            let is_first = self.state == State::New;
+            let page = self.pages.next_parsed(&call, |page| match page.status() {
+                303 if is_first => Ok(None),
+                303 => Err(Error::protocol(format!(
+                    "{} sends readers of the referrers elsewhere",
+                    page.url()
+                ))
+                .with_http_status(303)),
+                _ => descriptors(page.body_up_to(Number::MaxPage)?)
+                    .map(Some)
+                    .ok_or_else(no_index),
+            });
+            let found = match page {
+                Ok(Some(found)) => found,
+                Ok(None) => {
+                    self.state = State::Last;
+                    continue;
+                }
+                Err(e) if is_first && is_missing_api(&e) => None,
+                Err(e) => return Err(e),
+            };
+            let found = match found {
+                Some(found) => found,
+                // The index under the referrers tag is all there is without the API.
+                None => {
+                    let found = match tagged_index(&self.transport, &self.digest, &call)? {
+                        Some(body) => descriptors(&body).ok_or_else(no_index)?,
+                        None => Vec::new(),
+                    };
+                    self.state = State::Last;
+                    found
+                }
+            };
+            if self.state == State::New {
+                self.state = State::Api;
+            }
             // A registry may leave the filter to the client; one that applied it loses nothing.
             let wanted = self.artifact_type.as_deref();
             let kind = |d: &Value| {
@@ -130,14 +136,6 @@ impl Referrers {
                     .map(|d| d.to_string()),
             );
         }
-    }
-}
-
-impl Referrers {
-    /// The index under the referrers tag, which is all there is without the API.
-    fn by_tag(&mut self, call: &Arc<Call>) -> Result<Option<Vec<u8>>> {
-        self.state = State::Last;
-        tagged_index(&self.transport, &self.digest, call)
     }
 }
 

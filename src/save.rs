@@ -191,9 +191,11 @@ impl Partial {
     }
 
     fn commit(mut self) -> Result<()> {
-        self.file
-            .sync_all()
-            .map_err(|e| file_error("sync", &self.temporary, &e))?;
+        if let Err(e) = self.file.sync_all() {
+            // What can still be read may not be what the disk has: nothing of it is continued.
+            self.length = 0;
+            return Err(file_error("sync", &self.temporary, &e));
+        }
         std::fs::rename(&self.temporary, &self.target)
             .map_err(|e| file_error("rename to", &self.target, &e))?;
         self.is_kept = true;

@@ -231,6 +231,17 @@ impl TokenCache {
         }
         challenges.insert(origin.clone(), known);
     }
+
+    /// Forgets what the origin asked for if it is still this.
+    pub(crate) fn unlearn(&self, origin: &Origin, known: &Known) {
+        let mut challenges = self
+            .challenges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if challenges.get(origin) == Some(known) {
+            challenges.remove(origin);
+        }
+    }
 }
 
 /// The cache that the transports of this process share. A forked child has one of its own: the parent's may

@@ -225,7 +225,7 @@ impl Transport {
         let call = self.call(op)?;
         let Some(pull) = self.as_pull(request)? else {
             let url = self.request_url(request, &call)?;
-            return self.exchange(request, url, Purpose::Request, &call);
+            return self.exchange(request, url, Purpose::Request, &call, &mut self.budget());
         };
         let budget = self.budget();
         self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
@@ -260,6 +260,7 @@ impl Transport {
         url: Url,
         purpose: Purpose,
         call: &Arc<Call>,
+        budget: &mut Budget,
     ) -> Result<Response> {
         let method = request.method()?;
         let body = match request.source() {
@@ -276,11 +277,10 @@ impl Transport {
         ask.body = body;
         ask.purpose = purpose;
         ask.wanted = request.statuses();
-        let mut budget = self.budget();
         let answer = if request.is_signed() {
-            self.home_at(call)?.ask_unsigned(&ask, call, &mut budget)?
+            self.home_at(call)?.ask_unsigned(&ask, call, budget)?
         } else {
-            self.ask(&ask, call, &mut budget)?
+            self.ask(&ask, call, budget)?
         };
         self.accept(request, answer, call)
     }

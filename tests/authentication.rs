@@ -961,3 +961,52 @@ fn other_origins() {
         .unwrap();
     assert_eq!(seen(&other), ["GET /layer -"]);
 }
+
+/// What goes wrong with one exchange is repeated, or told without the token, and does not spoil the next call.
+#[test]
+fn broken_exchanges() {
+    let cut = || token("good").cut_after(8);
+    let server = bearer(vec![cut(), token("good")], "good");
+    let own = transport(&server, Some(&user()), &options());
+    assert_eq!(get(&own).unwrap(), b"fine", "a token that did not arrive");
+    assert_eq!(server.count(), 4);
+
+    let odd = Answer::new(201).body(r#"{"token":"secret-token"}"#);
+    let server = bearer(vec![odd, token("good")], "good");
+    let own = transport(&server, Some(&user()), &options());
+    let error = get(&own).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.http_status()),
+        (ErrorKind::Auth, Some(201))
+    );
+    assert!(!format!("{error} {error:?}").contains("secret-token"));
+    assert_eq!(get(&own).unwrap(), b"fine");
+}
+
+/// A challenge that leads to no token is not kept: the next call hears what the registry says then.
+#[test]
+fn mistaken_challenges() {
+    for mistake in [
+        r#"Bearer realm="/elsewhere",service="s""#,
+        r#"Bearer realm="http://127.0.0.1:1/token",service="s""#,
+        r#"Bearer realm="/token",service="s",scope="repository:no-scope:pull""#,
+    ] {
+        let first = Mutex::new(Some(mistake));
+        let server =
+            Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+                ("/token", _) if r.query.contains("no-scope") => Answer::new(400),
+                ("/token", _) => token("good"),
+                ("/elsewhere", _) => Answer::new(404),
+                (_, Some("good")) => Answer::ok("fine"),
+                _ => {
+                    Answer::challenge(first.lock().unwrap().take().unwrap_or(
+                        r#"Bearer realm="/token",service="s",scope="repository:a/b:pull""#,
+                    ))
+                }
+            });
+        let own = transport(&server, Some(&user()), &options());
+        assert!(get(&own).is_err(), "{mistake}");
+        assert_eq!(get(&own).unwrap(), b"fine", "{mistake}");
+        assert_eq!(get(&own).unwrap(), b"fine", "{mistake}");
+    }
+}

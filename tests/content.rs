@@ -666,6 +666,36 @@ fn resumed_once() {
     }
 }
 
+/// Of a blob whose length is not told, the connection breaks behind the last byte: asked for the rest, the server
+/// says that there is none.
+#[test]
+fn broken_at_an_end_that_was_not_told() {
+    let data = noise("no length", 5000);
+    for (total, want) in [(5000, Ok(())), (6000, Err(ErrorKind::Status))] {
+        let gate = Gate::new();
+        let (own, waits) = (data.clone(), gate.clone());
+        let server = Server::start(move |r| match r.header("range") {
+            None => {
+                let answer = Answer::ok(own.as_slice()).no_length();
+                answer.reset_after(5000).stall_after(5000, &waits)
+            }
+            Some(_) => Answer::new(416).header("Content-Range", format!("bytes */{total}")),
+        });
+        let transport = transport(&server, &options());
+        let mut response = transport.blob_get(&sha256(&data), None).unwrap();
+        let (mut got, mut buf) = (Vec::<u8>::new(), [0; 9000]);
+        while got.len() < data.len() {
+            let n = response.read(&mut buf).unwrap();
+            got.extend(&buf[..n]);
+        }
+        gate.open();
+        let end = response.read(&mut buf);
+        assert_eq!(end.map(|n| assert_eq!(n, 0)).map_err(|e| e.kind()), want);
+        assert_eq!(got, data);
+        assert_eq!(ranges(&server), ["-", "bytes=5000-"]);
+    }
+}
+
 /// Two hundred cuts at random offsets, one digest.
 #[test]
 fn resumed_often() {

@@ -342,6 +342,67 @@ fn a_failed_page_can_be_asked_for_again() {
     assert_eq!(server.count(), 3);
 }
 
+/// A page that is cut, or that is no page, is not passed over: it is asked for again, at once or by the next call.
+#[test]
+fn no_page_is_passed_over() {
+    for broken in [
+        || Answer::ok(tag_list("\"two\"")).cut_after(10),
+        || Answer::ok("<html>"),
+    ] {
+        for (retries, fails) in [(0, true), (2, false)] {
+            let tries = AtomicUsize::new(0);
+            let server = Server::start(move |r| match r.query.as_str() {
+                "" => Answer::ok(tag_list("\"one\"")).header("Link", "<?n=2>; rel=next"),
+                "n=2" if tries.fetch_add(1, Ordering::SeqCst) == 0 => {
+                    broken().header("Link", "<?n=3>; rel=next")
+                }
+                "n=2" => Answer::ok(tag_list("\"two\"")).header("Link", "<?n=3>; rel=next"),
+                _ => Answer::ok(tag_list("\"three\"")),
+            });
+            let mut names = Names::tags(&transport(&server, &with(&[("retries", retries)])));
+            assert_eq!(names.next_name(None).unwrap().as_deref(), Some("one"));
+            let second = names.next_name(None);
+            match second {
+                Ok(name) => assert!(!fails && name.as_deref() == Some("two"), "{name:?}"),
+                Err(e) => {
+                    let is_cut = e.kind() == ErrorKind::Network;
+                    assert!(fails || !is_cut, "{e}");
+                    assert_eq!(names.next_name(None).unwrap().as_deref(), Some("two"));
+                }
+            }
+            assert_eq!(rest(names).unwrap(), ["three"]);
+        }
+    }
+}
+
+/// Referrers that could not be asked for are no empty list: neither now nor when the list is asked again.
+#[test]
+fn failed_referrers_are_not_an_empty_list() {
+    let tries = AtomicUsize::new(0);
+    let subject = format!("sha256:{}", "ab".repeat(32));
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"x"}]}"#;
+    let server = Server::start(move |r| {
+        if r.path.contains("/referrers/") {
+            Answer::new(404)
+        } else if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+            Answer::new(503)
+        } else {
+            Answer::ok(index).header("Content-Type", "application/vnd.oci.image.index.v1+json")
+        }
+    });
+    let transport = transport(&server, &with(&[("retries", 0)]));
+    let mut list = Referrers::new(&transport, &subject, None).unwrap();
+    assert_eq!(
+        list.next_referrer(None).unwrap_err().http_status(),
+        Some(503)
+    );
+    assert_eq!(
+        list.next_referrer(None).unwrap().as_deref(),
+        Some(r#"{"digest":"x"}"#)
+    );
+    assert_eq!(list.next_referrer(None).unwrap(), None);
+}
+
 /// `page-size`, and a whole registry: tags and repositories page by page.
 #[test]
 fn a_registry() {

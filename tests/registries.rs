@@ -440,6 +440,27 @@ fn an_upload_is_taken_up_again() {
     );
 }
 
+/// The registry says 0-0 of an upload of no bytes and of one byte: both are taken up.
+#[test]
+fn an_upload_of_next_to_nothing_is_taken_up_again() {
+    let guarded = Guarded::start(users());
+    let transport = guarded.transport(Actions::push());
+    let data = b"ten bytes!";
+    for sent in [0, 1] {
+        let mut upload = transport.upload_begin(None).unwrap();
+        if sent > 0 {
+            let part = Source::bytes(&data[..sent]);
+            upload.send(&part, None).unwrap();
+        }
+        let mut upload = transport.upload_resume(&upload.state(), None).unwrap();
+        upload.send(&Source::bytes(*data), None).unwrap();
+        let stored = upload.finish(None, None).unwrap();
+        let digest = stored.digest().unwrap().to_string();
+        let mut blob = transport.blob_get(&digest, None).unwrap();
+        assert_eq!(blob.body().unwrap(), data, "after {sent} bytes");
+    }
+}
+
 #[test]
 fn catalog_tags_and_errors() {
     let guarded = Guarded::start(users());

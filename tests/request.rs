@@ -1474,6 +1474,29 @@ fn cut_bodies() {
     }
 }
 
+/// A reset is no end: not of a body either that only the end of the connection delimits.
+#[test]
+fn reset_bodies_without_a_length() {
+    let gate = Gate::new();
+    let own = gate.clone();
+    let server = Server::start(move |_| {
+        let answer = Answer::ok(vec![1; 9000]).no_length();
+        answer.reset_after(5000).stall_after(5000, &own)
+    });
+    let transport = transport(&server, &options());
+    let mut response = transport
+        .request(&Request::new(None, "/v2/x"), None)
+        .unwrap();
+    let mut length = 0;
+    while length < 5000 {
+        length += response.read(&mut [0; 9000]).unwrap();
+    }
+    gate.open();
+    let error = response.read(&mut [0; 9000]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    assert!(error.os_code().is_some(), "{error}");
+}
+
 /// Counts what is read of it.
 struct Counted {
     at: usize,

@@ -256,7 +256,9 @@ fn read_sliced(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
             Ok(0) => (0, true),
             Ok(n) => (n, true),
             Err(e) if is_wait(&e) => (0, false),
-            Err(e) => return Err(e),
+            // As an error of ours: the engine takes a reset for the end of the stream, and so for the end of a
+            // body that has no length.
+            Err(e) => return Err(into_io(broken(&e))),
         };
         call.waited(began, bytes).map_err(into_io)?;
         if end {
@@ -290,6 +292,10 @@ fn write_sliced(mut stream: &TcpStream, mut data: &[u8], closed: &mut bool) -> i
         call.waited(began, bytes).map_err(into_io)?;
     }
     Ok(())
+}
+
+fn broken(e: &io::Error) -> Error {
+    Error::network(format!("the connection broke: {e}")).with_os_code(e.raw_os_error())
 }
 
 fn is_wait(e: &io::Error) -> bool {
