@@ -71,7 +71,7 @@ pub struct Registry {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     repos: BTreeMap<String, Repo>,
     blobs: HashMap<String, Arc<Vec<u8>>>,
@@ -79,7 +79,7 @@ struct State {
     serial: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Repo {
     tags: BTreeMap<String, String>,
     manifests: BTreeMap<String, Manifest>,
@@ -92,6 +92,7 @@ struct Manifest {
     bytes: Arc<Vec<u8>>,
 }
 
+#[derive(Clone)]
 struct Upload {
     repo: String,
     bytes: Vec<u8>,
@@ -225,6 +226,14 @@ impl Registry {
     /// A registry for everybody.
     pub fn open() -> Arc<Self> {
         Self::new(Settings::default())
+    }
+
+    /// Another registry that holds the same.
+    pub fn copy(&self, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            state: Mutex::new(lock(&self.state).clone()),
+        })
     }
 
     /// A registry for one user with Basic credentials.

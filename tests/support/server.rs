@@ -241,6 +241,8 @@ enum End {
     KeepAlive,
     Close,
     Reset,
+    /// A fatal TLS alert.
+    Alert,
 }
 
 /// What the server sends back, and how it goes wrong on the way.
@@ -264,6 +266,7 @@ pub struct Answer {
     stall: Option<(usize, Gate)>,
     trickle: Option<(usize, Duration)>,
     drain: bool,
+    reads: usize,
 }
 
 impl Answer {
@@ -289,6 +292,7 @@ impl Answer {
             stall: None,
             trickle: None,
             drain: true,
+            reads: 0,
         }
     }
 
@@ -422,6 +426,13 @@ impl Answer {
         self
     }
 
+    /// Ends a TLS connection with a fatal alert after `n` bytes of the body.
+    pub fn alert_after(mut self, n: usize) -> Self {
+        self.cut = Some(n);
+        self.end = Some(End::Alert);
+        self
+    }
+
     /// Closes the connection after the answer and says so.
     pub fn close(mut self) -> Self {
         self.announce_close = true;
@@ -497,6 +508,38 @@ impl Answer {
             }
         }
         self
+    }
+
+    /// An early answer comes when so many bytes of the body of the request were read.
+    pub fn after_reading(mut self, n: usize) -> Self {
+        self.reads = n;
+        self
+    }
+
+    /// The bytes of this answer as they go over the wire when nothing goes wrong, and how many of them are the
+    /// head. [`Answer::raw`] sends them, or what a test makes of them.
+    pub fn wire(&self, request: &Request) -> (Vec<u8>, usize) {
+        let bodiless = matches!(self.status, 100..=199 | 204 | 304);
+        let mut bytes = head(self, bodiless, false);
+        let length = bytes.len();
+        if bodiless || request.method == "HEAD" {
+            return (bytes, length);
+        }
+        if matches!(self.framing, Framing::Chunked) {
+            for chunk in self.body.chunks(self.chunk_size) {
+                bytes.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                bytes.extend(chunk);
+                bytes.extend(b"\r\n");
+            }
+            bytes.extend(b"0\r\n");
+            for (name, value) in &self.trailers {
+                bytes.extend(field(name, value));
+            }
+            bytes.extend(b"\r\n");
+        } else {
+            bytes.extend(&*self.body);
+        }
+        (bytes, length)
     }
 
     fn outcome(&self) -> String {
@@ -861,6 +904,7 @@ impl Inner {
         let entry = self.arrived(&request);
         if let Some(answer) = self.early.as_ref().and_then(|early| early(&request)) {
             self.answered(entry, answer.outcome());
+            conn.take(answer.reads, &mut Vec::new())?;
             let end = conn.send(&request, &answer, true)?;
             conn.finish(end, &answer);
             return Ok(End::Close);
@@ -1262,7 +1306,17 @@ impl Conn {
             return;
         }
         if let Wire::Tls(tls) = &mut self.wire {
-            if answer.close_notify {
+            if end == End::Alert {
+                // What the server cannot decrypt makes it send bad_record_mac.
+                let noise = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+                let _ = tls.conn.read_tls(&mut noise.as_slice());
+                let _ = tls.conn.process_new_packets();
+                while tls.conn.wants_write() {
+                    if tls.conn.write_tls(&mut tls.sock).is_err() {
+                        break;
+                    }
+                }
+            } else if answer.close_notify {
                 tls.conn.send_close_notify();
                 let _ = tls.flush();
             }

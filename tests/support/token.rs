@@ -91,6 +91,8 @@ pub struct TokenServer {
     post_status: Option<u16>,
     /// The member that carries the token: `token`, `access_token`, or both.
     members: Vec<&'static str>,
+    /// What opaque tokens begin with.
+    prefix: &'static str,
     signer: Option<Signer>,
     grants: Mutex<HashMap<String, Grant>>,
     refresh: Mutex<HashMap<String, String>>,
@@ -115,6 +117,7 @@ impl TokenServer {
             leeway: AtomicU64::new(0),
             post_status: None,
             members: vec!["token", "access_token"],
+            prefix: "T",
             signer: None,
             grants: Mutex::default(),
             refresh: Mutex::default(),
@@ -172,6 +175,12 @@ impl TokenServer {
     /// The members of the answer that carry the token.
     pub fn members(mut self, members: &[&'static str]) -> Self {
         self.members = members.to_vec();
+        self
+    }
+
+    /// What opaque tokens begin with, instead of `T`.
+    pub fn prefix(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix;
         self
     }
 
@@ -432,7 +441,7 @@ impl TokenServer {
 
     fn opaque(&self) -> String {
         let serial = self.serial.fetch_add(1, Ordering::SeqCst) + 1;
-        format!("T{serial}")
+        format!("{}{serial}", self.prefix)
     }
 
     fn jwt(&self, signer: &Signer, user: &str, granted: &[Access]) -> String {
