@@ -9,7 +9,7 @@ use crate::auth;
 use crate::creds::Creds;
 use crate::diagnostics;
 use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::failover::{self, Failures, Verdict, Wanted};
 use crate::hosts::{Plan, registries};
 use crate::name::{self, Authority, Repository};
@@ -475,9 +475,13 @@ impl Transport {
                 Err(e) => e,
             };
             // A call that was cancelled, or is out of time, ends here, whatever the host did.
-            let verdict = call
-                .check()
-                .map_or(Verdict::Final, |()| failover::judge(&e));
+            if !is_last && !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) {
+                call.check()?;
+            }
+            let verdict = match call.check() {
+                Ok(()) => failover::judge(&e),
+                Err(_) => Verdict::Final,
+            };
             if verdict == Verdict::Final {
                 return Err(e);
             }

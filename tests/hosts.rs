@@ -1174,3 +1174,116 @@ fn certs_d_of_others() {
         assert_eq!(other.count(), 2, "{what}");
     }
 }
+
+/// The places that podman reads, in a process that has such an environment: the user's file in place of the
+/// system's, what was dropped beside it, the names the user was asked for once, and the user's certs.d.
+#[test]
+fn usual_places() {
+    const INSIDE: &str = "TEST_HOSTS_INSIDE";
+    if let Ok(authority) = std::env::var(INSIDE) {
+        let mut options = Options::new();
+        options.set_text("registries-conf", "default").unwrap();
+        options.set_text("proxy", "").unwrap();
+        options.set_text("scheme", "https").unwrap();
+        options.set_number("retries", 0).unwrap();
+        for name in ["rt-main", "rt-dropped", "rt-asked", "rt-unknown"] {
+            let full = registries::resolve(name, &options).map(|r| r.to_string());
+            println!("\n{name}: {}", full.unwrap_or_else(|e| e.to_string()));
+        }
+        let got = support::client::get(&pulling(&authority, None, &options), "./x");
+        let got = got.map(|body| String::from_utf8(body).unwrap());
+        println!(
+            "\nrequest: {}",
+            got.unwrap_or_else(|e| format!("{:?}", e.kind()))
+        );
+        return;
+    }
+    let ca = Ca::new();
+    let server = Server::builder().tls(&ca).start(|_| Answer::ok("fine"));
+    let base = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = base.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let search = |name: &str| format!("unqualified-search-registries = [\"{name}.example\"]\n");
+    let main = |from: &str| {
+        format!(
+            "{}[aliases]\nrt-main = \"{from}.example/main\"\n",
+            search(from)
+        )
+    };
+    for config in ["home/.config", "xdg"] {
+        let from = config.rsplit(['/', '.']).next().unwrap();
+        put(&format!("{config}/containers/registries.conf"), &main(from));
+        put(
+            &format!("{config}/containers/registries.conf.d/90-x.conf"),
+            &format!("[aliases]\nrt-dropped = \"{from}.example/second\"\n"),
+        );
+        put(
+            &format!("{config}/containers/registries.conf.d/10-x.conf"),
+            "[aliases]\nrt-dropped = \"first.example/first\"\n",
+        );
+        put(
+            &format!("{config}/containers/registries.conf.d/99-x.toml"),
+            "this is none of the files",
+        );
+    }
+    let named = put("named.conf", &main("named"));
+    let asked = "[aliases]\nrt-asked = \"asked.example/a\"\n";
+    put("home/.cache/containers/short-name-aliases.conf", asked);
+    put(
+        &format!(
+            "home/.config/containers/certs.d/{}/ca.crt",
+            server.authority()
+        ),
+        ca.pem(),
+    );
+    let at = |name: &str| base.path().join(name).to_str().unwrap().to_owned();
+    let run = |variables: &[(&str, &str)]| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "usual_places", "--nocapture"])
+            .env_clear()
+            .env(INSIDE, server.authority())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        let words = [
+            "rt-main: ",
+            "rt-dropped: ",
+            "rt-asked: ",
+            "rt-unknown: ",
+            "request: ",
+        ];
+        words.map(|word| {
+            let line = text.lines().find_map(|l| l.strip_prefix(word));
+            line.unwrap_or_else(|| panic!("no {word} in {text}"))
+                .to_owned()
+        })
+    };
+    let home = at("home");
+    assert_eq!(
+        run(&[("HOME", &home)]),
+        [
+            "config.example/main:latest",
+            "config.example/second:latest",
+            "asked.example/a:latest",
+            "config.example/rt-unknown:latest",
+            "fine"
+        ]
+    );
+    assert_eq!(
+        run(&[("HOME", &home), ("XDG_CONFIG_HOME", &at("xdg"))])[..2],
+        ["xdg.example/main:latest", "xdg.example/second:latest"]
+    );
+    assert_eq!(
+        run(&[("HOME", &home), ("CONTAINERS_REGISTRIES_CONF", &named)])[..2],
+        ["named.example/main:latest", "config.example/second:latest"]
+    );
+    let nobody = run(&[]);
+    assert!(!nobody[0].contains(".example"), "{nobody:?}");
+    assert_eq!(nobody[4], "Tls");
+}
