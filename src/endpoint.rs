@@ -194,11 +194,10 @@ impl Endpoint {
         if self.is_elsewhere {
             headers.retain(|(name, _)| is_portable(name));
         }
-        for (name, value) in &self.host.headers {
-            if !headers.iter().any(|(n, _)| n == name) {
-                headers.push((name.clone(), value.clone()));
-            }
-        }
+        let is_set = |name| headers.iter().any(|(n, _)| n == name);
+        let own = self.host.headers.iter().filter(|(name, _)| !is_set(name));
+        let own: Vec<_> = own.cloned().collect();
+        headers.extend(own);
         let mut url = ask.url.clone();
         if let Some(namespace) = &self.host.namespace {
             // A signed URL of a storage is none of the mirror's, and must not change.

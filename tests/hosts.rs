@@ -715,7 +715,7 @@ fn what_hosts_toml_says() {
             "server = \"{}\"\n\
              [host.\"{}\"]\n  capabilities = [\"pull\"]\n\
              [host.\"{}\"]\n  capabilities = [\"resolve\"]\n  override_path = true\n\
-             [host.\"{}\".header]\n  x-pull-key = [\"mirror-secret\"]\n  accept = \"never/sent\"\n",
+             [host.\"{}\".header]\n  x-pull-key = [\"mirror-secret\", \"second\"]\n  accept = \"never/sent\"\n",
             full.url(""),
             content.url(""),
             below.url("/some/where"),
@@ -735,7 +735,7 @@ fn what_hosts_toml_says() {
     let asked = &below.requests()[0];
     assert_eq!(asked.path, "/some/where/a/b/manifests/v1");
     assert_eq!(asked.query_param("ns").as_deref(), Some(name));
-    assert_eq!(asked.header("x-pull-key"), Some("mirror-secret"));
+    assert_eq!(asked.header_all("x-pull-key"), ["mirror-secret", "second"]);
     assert!(asked.header("accept").unwrap().contains("manifest"));
     for request in content.requests() {
         assert_eq!(request.header("x-pull-key"), None);
