@@ -50,7 +50,18 @@ impl Secrets {
         }
     }
 
-    /// Keeps what the value of an Authorization field holds.
+    /// Keeps what the value of a Cookie field holds (RFC 6265 section 4.2).
+    pub(crate) fn remember_cookies(&self, value: &[u8]) {
+        let Ok(value) = std::str::from_utf8(value) else {
+            return;
+        };
+        self.remember(value);
+        for pair in value.split(';') {
+            self.remember(pair.split_once('=').map_or(pair, |(_, value)| value).trim());
+        }
+    }
+
+    /// Keeps what the value of an Authorization field, or of another that may be one, holds.
     pub(crate) fn remember_field(&self, value: &[u8]) {
         let Ok(value) = std::str::from_utf8(value) else {
             return;

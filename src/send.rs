@@ -238,8 +238,10 @@ impl Route<'_> {
             headers.retain(|(name, _)| name != header::AUTHORIZATION);
             headers.push((header::AUTHORIZATION, value));
         }
-        for (name, value) in &headers {
-            if name == header::AUTHORIZATION {
+        for (name, value) in headers.iter().filter(|(name, _)| !is_portable(name)) {
+            if name == header::COOKIE {
+                self.call.secrets().remember_cookies(value.as_bytes());
+            } else {
                 self.call.secrets().remember_field(value.as_bytes());
             }
         }

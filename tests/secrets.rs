@@ -160,6 +160,33 @@ enum Mood {
     Never(u16),
     /// Answers like this after the right token.
     After(u16),
+    /// Tells in its errors what it was sent, as it is and decoded; the token service does.
+    TokenEchoes,
+    /// The registry does, with this status.
+    Echoes(u16),
+}
+
+/// An error that quotes the credentials of a request in every place there is for words.
+fn echo(q: &Got, status: u16) -> Answer {
+    let mut said = vec![q.header("authorization").unwrap_or_default().to_owned()];
+    said.extend(
+        q.basic()
+            .map(|(user, password)| format!("{user}:{password} {password}")),
+    );
+    said.extend(q.bearer().map(str::to_owned));
+    said.push(String::from_utf8_lossy(&q.body).into_owned());
+    said.extend(
+        q.form()
+            .into_iter()
+            .map(|(name, value)| format!("{name} is {value}")),
+    );
+    said.extend(q.header("cookie").map(str::to_owned));
+    let said = said.join(" | ");
+    Answer::json(
+        status,
+        &json!({"errors": [{"code": "DENIED", "message": said, "detail": {"sent": said}}]}),
+    )
+    .header("X-Said", &said)
 }
 
 fn registry(
@@ -173,6 +200,7 @@ fn registry(
             return match mood {
                 Mood::NoToken(status) => Answer::new(status),
                 Mood::OddToken(body) => Answer::ok(body),
+                Mood::TokenEchoes => echo(q, 401),
                 Mood::Broken => Answer::ok(format!(r#"{{"token":"{ACCESS}"}}"#)).cut_after(12),
                 _ => Answer::ok(format!(
                     r#"{{"token":"{ACCESS}","refresh_token":"{ROTATED}"}}"#
@@ -192,6 +220,9 @@ fn registry(
                     r#"Bearer realm="/token?secret={SIGNATURE}",service="s",scope="repository:a/b:pull""#
                 )),
             };
+        }
+        if let Mood::Echoes(status) = mood {
+            return echo(q, status);
         }
         if let Mood::After(status) = mood {
             return Answer::error(status, "UNKNOWN", "no").header("Set-Cookie", COOKIE);
@@ -254,6 +285,14 @@ fn registry(
             ("HEAD", _) => Answer::new(404),
             _ => Answer::ok("fine"),
         }
+    }
+}
+
+fn explained(heap: &Heap, place: &str, transport: &Transport) {
+    if let Some(all) = heap.result(place, transport.explain(None)) {
+        heap.add(place, all.text());
+        heap.add(place, all.json());
+        heap.add(place, format!("{all:?}"));
     }
 }
 
@@ -362,6 +401,7 @@ fn everything(heap: &Heap, place: &str, transport: &Transport, blob: &[u8]) {
         request.header(name, &value);
         heap.result(&place("odd header"), transport.request(&request, None));
     }
+    explained(heap, &place("explained"), transport);
     heap.add(&place("Transport"), format!("{transport:?}"));
 }
 
@@ -401,13 +441,17 @@ fn logs_errors_and_debug() {
         Mood::After(401),
         Mood::After(404),
         Mood::After(503),
+        Mood::TokenEchoes,
+        Mood::Echoes(401),
+        Mood::Echoes(403),
+        Mood::Echoes(503),
     ] {
         let server = Server::start(registry(mood, &storage.url(""), &blob));
         let here = server.authority();
         let folder = tempfile::tempdir().unwrap();
         let pair = BASE64_STANDARD.encode(format!("user:{PASSWORD}"));
         let entry = json!({"auth": pair});
-        for creds in [
+        let mut all = vec![
             Creds::basic("user", PASSWORD).unwrap(),
             Creds::refresh(REFRESH).unwrap(),
             Creds::bearer(BEARER).unwrap(),
@@ -438,9 +482,24 @@ fn logs_errors_and_debug() {
             ),
             Creds::callback(Arc::new(|_, _| Creds::basic("user", PASSWORD))),
             Creds::callback(Arc::new(|_, _| Creds::basic("us:er", PASSWORD))),
-        ] {
+        ];
+        // All of them where it depends on them what is said.
+        let telling = [
+            Mood::Fine,
+            Mood::Basic,
+            Mood::Never(401),
+            Mood::TokenEchoes,
+            Mood::Echoes(401),
+        ];
+        if !telling.contains(&mood) {
+            all.truncate(4);
+        }
+        for creds in all {
             let place = format!("{creds:?} at {mood:?}").replace("cnry", "canary");
             let mut options = client::with(&[("retries", 1), ("upload-chunk-bytes", 40_000)]);
+            // Any password may go by POST, too.
+            let posts = i64::from(mood == Mood::TokenEchoes);
+            options.set_number("oauth2-password", posts).unwrap();
             heap.log(&mut options, &place);
             heap.add("Options", format!("{options:?}"));
             heap.add("Creds", format!("{creds:?}"));
@@ -450,7 +509,7 @@ fn logs_errors_and_debug() {
             everything(&heap, &place, &transport, &blob);
         }
     }
-    heap.search(5000);
+    heap.search(4000);
     // Where it all went besides: the storage got no credentials.
     for request in storage.requests() {
         for (name, value) in &request.headers {
@@ -733,4 +792,95 @@ fn helpers_and_arguments() {
         }
     }
     heap.search(40);
+}
+
+/// The files that speak of hosts: what they add to requests, and what the hosts are logged in to with.
+#[test]
+fn files_of_hosts() {
+    let heap = Heap::default();
+    let seen = |q: &Got| q.header("x-secret") == Some(COOKIE);
+    let mirror = Server::start(move |q| match (seen(q), q.basic()) {
+        (true, Some((_, password))) if password == PASSWORD => {
+            Answer::error(404, "NAME_UNKNOWN", "not here")
+        }
+        (true, _) => Answer::challenge("Basic realm=\"m\""),
+        _ => Answer::new(400),
+    });
+    let registry = Server::start(|q| match q.basic() {
+        Some(_) => Answer::ok("{}").header("Content-Type", support::registry::OCI_MANIFEST),
+        None => Answer::challenge("Basic realm=\"r\""),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let here = registry.authority();
+    let host = folder.path().join(&here);
+    std::fs::create_dir(&host).unwrap();
+    let entry = json!({"auth": BASE64_STANDARD.encode(format!("user:{PASSWORD}"))});
+    let path = folder.path().join("auth.json");
+    std::fs::write(
+        &path,
+        json!({"auths": {&here: entry, mirror.authority(): entry}}).to_string(),
+    )
+    .unwrap();
+    let creds = Creds::podman(Some(path));
+    let good = format!(
+        "[host.\"{}\"]\n[host.\"{}\".header]\nX-Secret = [\"{COOKIE}\"]\n",
+        mirror.url(""),
+        mirror.url("")
+    );
+    let mut served = 0;
+    for text in [
+        good.clone(),
+        good.replace("X-Secret", "X Secret"),
+        good.replace(&format!("{COOKIE}\""), &format!("{COOKIE}\\n\"")),
+        good.replace(&format!("[\"{COOKIE}\"]"), &format!("{{a = \"{COOKIE}\"}}")),
+        format!("{good}\n{COOKIE}"),
+        good.replace("http://", &format!("http://user:{PASSWORD}@")),
+        format!("server = \"http://user:{PASSWORD}@{here}\"\n"),
+        good.replace("http://", &format!("http://user:{PASSWORD}@")) + "capabilities = 7\n",
+        format!("[host.\"http://user:{PASSWORD}@{here}\"]\ncapabilities = 7\n"),
+        format!("[host.\"http://{here}/?sig={SIGNATURE}\"]\n"),
+    ] {
+        std::fs::write(host.join("hosts.toml"), &text).unwrap();
+        let mut options = client::options();
+        options
+            .set_text("hosts-dir", folder.path().to_str().unwrap())
+            .unwrap();
+        heap.log(&mut options, "hosts.toml");
+        let name = format!("{here}/a/b");
+        let made = Transport::new(&name, Actions::pull(), Some(&creds), Some(&options));
+        if let Some(transport) = heap.result("hosts.toml", made) {
+            heap.add("Transport", format!("{transport:?}"));
+            let manifest = transport.manifest_get("v1", None);
+            served += usize::from(heap.result("manifest", manifest).is_some());
+            explained(&heap, "explained", &transport);
+        }
+    }
+    for location in [
+        format!("user:{PASSWORD}@{here}"),
+        format!("https://user:{PASSWORD}@{here}"),
+    ] {
+        for text in [
+            format!("[[registry]]\nlocation = \"{location}\"\n"),
+            format!("[[registry]]\nprefix = \"{here}\"\nlocation = \"{location}\"\n"),
+            format!(
+                "[[registry]]\nlocation = \"{here}\"\n[[registry.mirror]]\nlocation = \"{location}\"\n"
+            ),
+        ] {
+            let path = folder.path().join("registries.conf");
+            std::fs::write(&path, &text).unwrap();
+            let mut options = client::options();
+            heap.log(&mut options, "registries.conf");
+            options
+                .set_text("registries-conf", path.to_str().unwrap())
+                .unwrap();
+            let name = format!("{here}/a/b");
+            let made = Transport::new(&name, Actions::pull(), Some(&creds), Some(&options));
+            if let Some(transport) = heap.result("registries.conf", made) {
+                explained(&heap, "explained", &transport);
+            }
+        }
+    }
+    let shown = format!("{served} {:?} {:#?}", mirror.lines(), lock(&heap.0));
+    assert!(served > 0 && mirror.count() > 0, "{shown}");
+    heap.search(20);
 }

@@ -68,7 +68,7 @@ fn host(file: &Path, server: &str, table: Table<'_>, own: &Host, is_mirror: bool
         Error::syntax(format!(
             "{}: the host \"{}\" is not usable: {e}",
             file.display(),
-            server.escape_debug()
+            toml_file::without_user(server)
         ))
     };
     let with_scheme = if server.contains("://") {

@@ -60,13 +60,23 @@ pub(super) fn with<T>(
     })
 }
 
+/// What may be shown of a URL as it was written: no user information and no query.
+pub(super) fn without_user(url: &str) -> String {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    url.rsplit('@')
+        .next()
+        .unwrap_or_default()
+        .escape_debug()
+        .to_string()
+}
+
 impl<'t> Table<'t> {
     /// A value of the wrong kind.
     pub(super) fn wrong(&self, key: &str, wanted: &str) -> Error {
         let name = if self.name.is_empty() {
             String::new()
         } else {
-            format!(" of {}", self.name)
+            format!(" of {}", without_user(self.name))
         };
         Error::syntax(format!(
             "{}: \"{key}\"{name} is not {wanted}",
