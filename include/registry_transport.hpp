@@ -697,12 +697,12 @@ public:
     /// A text option. An unknown key is errc::unsupported, so keys can be tried.
     outcome<void> set(std::string_view key, std::string_view value)
     {
-        return check(rt_options_set_str(get(), detail::text(key).get(), detail::text(value).get()), key);
+        return check(rt_options_set_str(get(), detail::text(key).get(), detail::text(value).get()));
     }
     /// A number or a switch.
     template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0> outcome<void> set(std::string_view key, I value)
     {
-        return check(rt_options_set_int(get(), detail::text(key).get(), static_cast<std::int64_t>(value)), key);
+        return check(rt_options_set_int(get(), detail::text(key).get(), static_cast<std::int64_t>(value)));
     }
     /// A time: one of the keys that end with "-ms".
     outcome<void> set(std::string_view key, std::chrono::milliseconds value) { return set(key, value.count()); }
@@ -711,15 +711,16 @@ public:
     /// threads at once where they share the transport.
     template <class F> outcome<void> on_log(level most, F f)
     {
-        return check(rt_options_set_log(get(), static_cast<std::int32_t>(most), detail::on_log<F>,
-                                        detail::keep(std::move(f)), detail::drop<F>),
-                     "log");
+        return detail::check(rt_options_set_log(get(), static_cast<std::int32_t>(most), detail::on_log<F>,
+                                                detail::keep(std::move(f)), detail::drop<F>),
+                             "rt_options_set_log");
     }
 
 private:
-    static outcome<void> check(rt_status status, std::string_view key)
+    outcome<void> check(rt_status status) const
     {
-        return detail::check(status, std::string("option ").append(key));
+        const char *why = rt_options_error(get());
+        return detail::check(status, why != nullptr ? why : "options");
     }
 };
 

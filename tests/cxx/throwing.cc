@@ -97,11 +97,13 @@ static void values(const std::string &folder)
     CHECK(code_of([&] { o.set("tea", "hot"); }) == rt::errc::unsupported);
     CHECK(code_of([&] { o.set("retries", "three"); }) == rt::errc::arg);
     CHECK(code_of([&] { o.set("retries", -1); }) == rt::errc::arg);
+    CHECK(code_of([] { rt::options(nullptr).set("retries", 1); }) == rt::errc::arg);
     try {
         o.set("tea", 1);
         CHECK(false);
     } catch (const rt::error &e) {
-        CHECK(e.what() == "option tea: RT_E_UNSUPPORTED"s && e.get() == nullptr);
+        const std::string what = e.what();
+        CHECK(what.find("tea") < what.find(": RT_E_UNSUPPORTED") && e.get() == nullptr);
         CHECK(e.http_status() == 0 && !e.os_code() && !e.retry_after() && e.diagnostics().empty() && !e.rate_limit());
     }
 
