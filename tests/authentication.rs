@@ -786,6 +786,97 @@ fn anonymous_fallback() {
     assert_eq!(lines.lock().unwrap().len(), 1);
 }
 
+/// Where the fallback holds and where it does not: for refusals, of pulls, when the option says so; and each time it
+/// happens the log has one warning and the responses say so.
+#[test]
+fn when_to_go_on_without_credentials() {
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum At {
+        /// The token service refuses the password with this status.
+        Service(u16),
+        /// The registry refuses the password.
+        Registry,
+        /// Nobody refuses anything.
+        Nobody,
+    }
+    let broken = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(broken.path(), "{").unwrap();
+    let broken = Creds::docker(Some(broken.path().into()));
+    for (at, creds, actions, option, wanted) in [
+        (At::Service(401), user(), Actions::pull(), 1, Some(true)),
+        (At::Service(403), user(), Actions::pull(), 1, Some(true)),
+        (
+            At::Service(400),
+            Creds::refresh("r").unwrap(),
+            Actions::pull(),
+            1,
+            Some(true),
+        ),
+        (At::Registry, user(), Actions::pull(), 1, Some(true)),
+        (
+            At::Registry,
+            Creds::bearer("T").unwrap(),
+            Actions::pull(),
+            1,
+            Some(true),
+        ),
+        (At::Nobody, user(), Actions::pull(), 1, Some(false)),
+        (
+            At::Nobody,
+            Creds::anonymous(),
+            Actions::pull(),
+            1,
+            Some(false),
+        ),
+        (At::Service(401), user(), Actions::pull(), 0, None),
+        (At::Registry, user(), Actions::pull(), 0, None),
+        (At::Service(401), user(), Actions::push(), 1, None),
+        (At::Registry, user(), Actions::push(), 1, None),
+        (At::Registry, user(), Actions::delete(), 1, None),
+        (At::Service(401), broken.clone(), Actions::pull(), 0, None),
+    ] {
+        let server = Server::start(move |r| {
+            let has_any = r.header("authorization").is_some();
+            match (r.path.as_str(), at) {
+                ("/token", At::Service(status)) if has_any || r.method == "POST" => {
+                    Answer::new(status)
+                }
+                ("/token", At::Nobody) if has_any => token("user"),
+                ("/token", _) => token("anonymous"),
+                (_, At::Registry) if has_any => Answer::challenge("Basic realm=\"x\""),
+                // Asks those who come without, and reads to all of them.
+                (path, At::Registry) if path.ends_with("/x") => Answer::ok("fine"),
+                (_, At::Registry) => Answer::challenge("Basic realm=\"x\""),
+                _ if matches!(r.bearer(), Some("anonymous" | "user")) => Answer::ok("fine"),
+                _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            }
+        });
+        let shown = format!("{at:?} {creds:?} {actions:?} {option}");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        let mut options = options();
+        options.set_number("anonymous-fallback", option).unwrap();
+        options.set_log(
+            Level::Warn,
+            Arc::new(move |_, line: &str| sink.lock().unwrap().push(line.to_owned())),
+        );
+        let name = format!("{}/a/b", server.authority());
+        let transport1 = Transport::new(&name, actions, Some(&creds), Some(&options)).unwrap();
+        if at == At::Registry {
+            // Its challenge comes first: a password is never sent before it is asked for.
+            let asked = transport1.request(&Request::new(None, "./other"), None);
+            assert!(asked.is_err(), "{shown}");
+        }
+        for _ in 0..2 {
+            let answer = transport1.request(&Request::new(None, "./x"), None);
+            assert_eq!(answer.ok().map(|a| a.is_anonymous()), wanted, "{shown}");
+        }
+        let lines = lines.lock().unwrap();
+        let warned = usize::from(wanted == Some(true));
+        assert_eq!(lines.len(), warned, "{shown}: {lines:#?}");
+    }
+}
+
 struct Once {
     left: &'static [u8],
     rewinds: bool,
