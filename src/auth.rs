@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
 use ureq::http::header::{self, HeaderMap, HeaderValue};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -369,7 +370,7 @@ impl<'a> CallSigner<'a> {
         let scopes = self.auth.scopes(&self.extra);
         let key = Key {
             home: self.route.policy.home().clone(),
-            realm: realm.wire(),
+            realm: realm.wire().to_string(),
             service: service.map(str::to_owned),
             scopes: scopes.clone(),
             creds: self.auth.fingerprint.clone(),
@@ -869,7 +870,9 @@ fn basic(user: &str, password: &Secret) -> Result<HeaderValue> {
 
 /// A header value that is never shown.
 fn sensitive(text: &str) -> Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(text)
+    // Wiped when the last copy of the value goes.
+    let bytes = Bytes::from_owner(Zeroizing::new(text.as_bytes().to_vec()));
+    let mut value = HeaderValue::from_maybe_shared(bytes)
         .map_err(|_| Error::auth("the credentials have characters that a header cannot carry"))?;
     value.set_sensitive(true);
     Ok(value)

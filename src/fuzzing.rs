@@ -119,7 +119,7 @@ pub struct Parsed {
 
 fn parsed(url: &Url) -> Parsed {
     Parsed {
-        wire: url.wire(),
+        wire: url.wire().to_string(),
         shown: url.to_string(),
         origin: url.origin().to_string(),
         host: url.origin().host().to_owned(),

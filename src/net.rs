@@ -2,6 +2,7 @@
 //! retries; those are decided above.
 
 pub(crate) mod address;
+mod buffers;
 pub(crate) mod call;
 mod dns;
 mod gate;
@@ -14,6 +15,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use ureq::config::Config;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ureq::http::{Method, Request, Uri};
@@ -148,9 +150,7 @@ impl Net {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let url = exchange.url;
-        let uri: Uri = url
-            .wire()
-            .parse()
+        let uri = Uri::from_maybe_shared(Bytes::from_owner(url.wire()))
             .map_err(|_| Error::syntax(format!("{url} is no URL that can be asked for")))?;
         let method = Method::from_bytes(exchange.method.as_bytes())
             .map_err(|_| Error::syntax("the method is no HTTP token (RFC 9110 section 9.1)"))?;

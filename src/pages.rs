@@ -118,7 +118,7 @@ impl Pages {
         let page = self
             .transport
             .exchange(&self.request, url.clone(), purpose, call, budget)?;
-        let asked = url.wire();
+        let asked = url.wire().to_string();
         // What would silently be a short list is an error.
         let next = match self.follow(&page, &asked, call)? {
             Some(next) => Next::At(next, Purpose::Link),
@@ -150,7 +150,7 @@ impl Pages {
             .policy()
             .judge(from, &next, Purpose::Link)?;
         let wire = next.wire();
-        if wire == asked || self.seen.contains(&wire) {
+        if *wire == asked || self.seen.contains(wire.as_str()) {
             return Err(Error::protocol(format!(
                 "{from} links back to an earlier page"
             )));

@@ -250,7 +250,7 @@ mod tests {
         Request::new(None, path)
             .url(&base, Some(&repository))
             .ok()
-            .map(|u| u.wire())
+            .map(|u| u.wire().to_string())
     }
 
     #[test]

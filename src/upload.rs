@@ -224,7 +224,7 @@ impl Upload {
 
     /// What [`Transport::upload_resume`] needs. It holds a URL that may be signed: keep it like a password.
     pub fn state(&self) -> String {
-        format!("rt-upload/1 {}", self.location.wire())
+        format!("rt-upload/1 {}", self.location.wire().as_str())
     }
 
     /// Sends what the registry does not have yet. `source` is the whole blob; what was sent before is only

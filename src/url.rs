@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use zeroize::Zeroizing;
+
 use crate::error::{Error, Result};
 use crate::name::Scheme;
 
@@ -92,7 +94,7 @@ pub(crate) struct Url {
     origin: Origin,
     port: Option<u16>,
     path: String,
-    query: Option<String>,
+    query: Option<Zeroizing<String>>,
 }
 
 impl Url {
@@ -135,7 +137,7 @@ impl Url {
             } else {
                 encode(path)
             },
-            query: query.map(encode),
+            query: query.map(|q| Zeroizing::new(encode(q))),
         })
     }
 
@@ -153,7 +155,7 @@ impl Url {
         let mut url = self.clone();
         if path.is_empty() {
             if query.is_some() {
-                url.query = query.map(encode);
+                url.query = query.map(|q| Zeroizing::new(encode(q)));
             }
             return Ok(url);
         }
@@ -167,7 +169,7 @@ impl Url {
             format!("{folder}{path}")
         };
         url.path = encode(&remove_dot_segments(&merged));
-        url.query = query.map(encode);
+        url.query = query.map(|q| Zeroizing::new(encode(q)));
         Ok(url)
     }
 
@@ -188,25 +190,29 @@ impl Url {
     }
 
     /// The whole URL with its query, to be sent, never to be shown.
-    pub(crate) fn wire(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{self}?{query}"),
-            None => self.to_string(),
+    pub(crate) fn wire(&self) -> Zeroizing<String> {
+        let mut out = self.to_string();
+        if let Some(query) = &self.query {
+            // All the room at once: growing would leave a copy behind.
+            out.reserve(query.len() + 1);
+            out.push('?');
+            out.push_str(query);
         }
+        Zeroizing::new(out)
     }
 
     /// Path and query as they go into the request line.
     #[cfg(test)]
     fn target(&self) -> String {
         match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
+            Some(query) => format!("{}?{}", self.path, query.as_str()),
             None => self.path.clone(),
         }
     }
 
     /// Adds a parameter behind the query there is, form-encoded (WHATWG URL, section 5.2).
     pub(crate) fn push_query(&mut self, name: &str, value: &str) {
-        let query = self.query.get_or_insert_with(String::new);
+        let query = self.query.get_or_insert_default();
         if !query.is_empty() && !query.ends_with('&') {
             query.push('&');
         }
@@ -233,7 +239,7 @@ impl Url {
         self.query = if kept.is_empty() {
             None
         } else {
-            Some(kept.join("&"))
+            Some(Zeroizing::new(kept.join("&")))
         };
     }
 }
@@ -463,7 +469,11 @@ mod tests {
             ("https://ex\u{e4}mple/", None),
         ] {
             assert_eq!(
-                Url::parse(text).ok().map(|u| u.wire()).as_deref(),
+                Url::parse(text)
+                    .ok()
+                    .map(|u| u.wire())
+                    .as_ref()
+                    .map(|q| q.as_str()),
                 want,
                 "{text:?}"
             );
@@ -488,7 +498,11 @@ mod tests {
             ("", Some("https://r.example/v2/a/blobs/uploads/?x=1")),
         ] {
             assert_eq!(
-                base.resolve(reference).ok().map(|u| u.wire()).as_deref(),
+                base.resolve(reference)
+                    .ok()
+                    .map(|u| u.wire())
+                    .as_ref()
+                    .map(|q| q.as_str()),
                 want,
                 "{reference:?}"
             );

@@ -8,8 +8,9 @@ use std::process::Command;
 
 use support::c::{ROOT, compile, compile_with, library, must, play};
 use support::client::Deaf;
+use support::pki::Ca;
 use support::registry::{Registry, noise};
-use support::server::{Answer, Gate, Server};
+use support::server::{Answer, Gate, Request, Server};
 
 fn source(name: &str) -> PathBuf {
     Path::new(ROOT).join("tests/abi").join(name)
@@ -125,4 +126,37 @@ fn loaded_and_unloaded() {
         false,
     );
     play(&with_own_functions("unload"), &[library], false);
+}
+
+/// Passwords and tokens are wiped: none is in the memory of a process that gave everything back.
+#[test]
+fn secrets_are_wiped() {
+    // The formula of the program.
+    let secret = |k: usize| -> String {
+        (0..24)
+            .map(|i| char::from(b'a' + ((i * (5 + 2 * k) + i * i + k) % 26) as u8))
+            .collect()
+    };
+    let (password, token, refresh) = (secret(1), secret(2), secret(3));
+    let answer = move |r: &Request| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => {
+            let known = r.basic().is_some_and(|(_, p)| p == password)
+                || r.form_param("refresh_token") == Some(refresh.clone());
+            if known {
+                Answer::ok(format!(r#"{{"token":"{token}","expires_in":300}}"#))
+            } else {
+                Answer::new(401)
+            }
+        }
+        ("/v2/a/b/refused", Some(bearer)) if bearer == token => Answer::new(404).body("no"),
+        (_, Some(bearer)) if bearer == token => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    };
+    let ca = Ca::new();
+    let program = compile(&source("wiped.c"), "wiped");
+    let plain = Server::start(answer.clone());
+    play(&program, &[&plain.authority(), "http", ""], false);
+    let secure = Server::builder().tls(&ca).start(answer);
+    let file = ca.path().to_str().unwrap();
+    play(&program, &[&secure.authority(), "https", file], false);
 }

@@ -669,3 +669,29 @@ fn places_of_unread_answers() {
     });
     drop(kept);
 }
+
+/// R49: of a POST whose connection broke in the handshake nothing has arrived; it is sent again.
+#[test]
+fn broken_handshakes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let tried = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&tried);
+    std::thread::spawn(move || {
+        use std::io::Read;
+        for stream in listener.incoming() {
+            // The hello of the client, then the end.
+            let _ = stream.unwrap().read(&mut [0; 4096]);
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let mut options = with(&[("retries", 2)]);
+    options.set_text("scheme", "https").unwrap();
+    let mut request = Request::new(Some("POST"), "/v2/x");
+    request.body(Source::bytes(*b"body"));
+    let error = transport_to(&address, &options)
+        .request(&request, None)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+    assert_eq!(tried.load(Ordering::SeqCst), 3);
+}

@@ -365,7 +365,11 @@ impl Call {
         self.on_used_connection.load(Ordering::Relaxed)
     }
 
+    /// Notes that a part of the request is written; a handshake is none.
     pub(crate) fn note_write(&self) {
+        if self.attempt().phase == Phase::Setup {
+            return;
+        }
         self.wrote.store(true, Ordering::Relaxed);
     }
 
@@ -402,6 +406,11 @@ impl Drop for Entered {
         let before = self.before.take();
         CURRENT.with(|current| current.replace(before));
     }
+}
+
+/// Whether what is written next is the head of a request, which may hold credentials.
+pub(crate) fn is_head_next() -> bool {
+    current().is_ok_and(|call| !call.wrote())
 }
 
 /// The call this thread works for.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SocketType};
-use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::address::Rule;
+use super::buffers::WipedBuffers;
 use super::call::{self, Call, SLICE};
 use crate::error::{Error, Result};
 
@@ -191,7 +192,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 /// A connection as the HTTP engine and the TLS layer use it.
 pub(crate) struct Tcp {
     stream: TcpStream,
-    buffers: LazyBuffers,
+    buffers: WipedBuffers,
     /// Nothing was read or written since the connection was last looked at.
     idle: bool,
     /// The peer takes no more; what it answered may still be read.
@@ -202,7 +203,7 @@ impl Tcp {
     pub(crate) fn new(stream: TcpStream, buffer: usize) -> Self {
         Self {
             stream,
-            buffers: LazyBuffers::new(buffer, buffer),
+            buffers: WipedBuffers::new(buffer),
             idle: false,
             write_closed: false,
         }
@@ -317,8 +318,13 @@ impl Transport for Tcp {
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
         self.idle = false;
+        let is_head = call::is_head_next();
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        Ok(write_sliced(&self.stream, output, &mut self.write_closed)?)
+        let result = write_sliced(&self.stream, output, &mut self.write_closed);
+        if is_head {
+            self.buffers.wipe_output(amount);
+        }
+        Ok(result?)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {

@@ -15,9 +15,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
-use ureq::unversioned::transport::{Buffers, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
+use zeroize::Zeroize;
 
-use super::call::Call;
+use super::buffers::WipedBuffers;
+use super::call::{self, Call};
 use super::tcp::into_io;
 use crate::error::{Error, Result};
 use crate::hosts::HostTrust;
@@ -413,7 +415,7 @@ pub(crate) struct Tls {
     plain: Vec<u8>,
     passed: usize,
     ended: bool,
-    buffers: LazyBuffers,
+    buffers: WipedBuffers,
 }
 
 /// Longest record with its header (RFC 8446 section 5.2).
@@ -447,7 +449,7 @@ impl Tls {
             plain: Vec::new(),
             passed: 0,
             ended: false,
-            buffers: LazyBuffers::new(buffer, buffer),
+            buffers: WipedBuffers::new(buffer),
         };
         let began = std::time::Instant::now();
         while !tls
@@ -664,14 +666,18 @@ impl Transport for Tls {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let mut buffers = std::mem::replace(&mut self.buffers, LazyBuffers::new(1, 1));
+        let mut buffers = std::mem::replace(&mut self.buffers, WipedBuffers::new(1));
+        let is_head = call::is_head_next();
         let result = self.write_plain(buffers.output().get(..amount).unwrap_or_default());
+        if is_head {
+            buffers.wipe_output(amount);
+        }
         self.buffers = buffers;
         Ok(result?)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        let mut buffers = std::mem::replace(&mut self.buffers, LazyBuffers::new(1, 1));
+        let mut buffers = std::mem::replace(&mut self.buffers, WipedBuffers::new(1));
         let result = self.read_plain(buffers.input_append_buf());
         if let Ok(amount) = &result {
             buffers.input_appended(*amount);
@@ -686,6 +692,14 @@ impl Transport for Tls {
 
     fn is_tls(&self) -> bool {
         true
+    }
+}
+
+/// What was received is decrypted where it was read.
+impl Drop for Tls {
+    fn drop(&mut self) {
+        self.incoming.zeroize();
+        self.plain.zeroize();
     }
 }
 

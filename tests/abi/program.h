@@ -28,7 +28,7 @@
     } while (0)
 
 /* A transport for repository a/b that speaks scheme. */
-static rt_transport *make(const char *registry, const char *scheme)
+static inline rt_transport *make(const char *registry, const char *scheme)
 {
     rt_options *o = rt_options_new();
     rt_transport *t = NULL;
@@ -47,7 +47,7 @@ static rt_transport *make(const char *registry, const char *scheme)
 static void (*before_sending)(void);
 
 /* Sends METHOD path and reads the answer. */
-static rt_status ask(const rt_transport *t, const char *method, const char *path, size_t body, const rt_op *op)
+static inline rt_status ask(const rt_transport *t, const char *method, const char *path, size_t body, const rt_op *op)
 {
     rt_req *r = rt_req_new(method, path);
     rt_response *answer = NULL;
