@@ -841,7 +841,8 @@ impl Exchange<'_> {
         .with_http_status(answer.status)
         .with_retry_after(retry::advice(answer.status, &answer.headers))
         .with_rate_limit(retry::rate_limit(&answer.headers))
-        .with_diagnostics(diagnostics))
+        .with_diagnostics(diagnostics)
+        .redacted(self.route.call.secrets()))
     }
 }
 
