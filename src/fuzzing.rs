@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::challenge::{self, Verdict};
 use crate::error::{Diagnostic, Error, Result};
+use crate::hosts::Plan;
 use crate::net::call::SLICE;
 use crate::net::proxy;
 use crate::options::Options;
@@ -182,6 +183,48 @@ pub fn proxy(list: &str, host: &str, port: u16, url: &str) -> (Option<bool>, boo
         .ok()
         .map(|list| list.covers(host, port));
     (covers, proxy::check(url).is_ok())
+}
+
+/// A host that the machine's configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedHost {
+    /// Root of the API.
+    pub root: String,
+    /// The same over plain http.
+    pub plain_root: Option<String>,
+    /// Whose credentials it gets.
+    pub authority: String,
+    /// What the repository is called there.
+    pub repository: Option<String>,
+    /// Any certificate will do.
+    pub insecure: bool,
+    /// Sent to this host only.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// What says so.
+    pub source: String,
+}
+
+/// The hosts that a registry is asked at, and which of them is its home.
+///
+/// # Errors
+/// Those of the name and of the files.
+pub fn plan(name: &str, options: &Options) -> Result<(Vec<PlannedHost>, usize)> {
+    let (authority, repository) = name::transport_name(name)?;
+    let plan = Plan::of(&authority, repository.as_ref(), options)?;
+    let hosts = plan.hosts.into_iter().map(|host| PlannedHost {
+        root: host.root.wire(),
+        plain_root: host.plain_root.map(|url| url.wire()),
+        authority: host.authority.to_string(),
+        repository: host.repository.map(|r| r.to_string()),
+        insecure: host.trust.insecure,
+        headers: host
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect(),
+        source: host.source,
+    });
+    Ok((hosts.collect(), plan.home))
 }
 
 /// A connection that the library made.

@@ -228,11 +228,11 @@ fn text(name: &str) -> Option<CString> {
 /// What `rt_upload_state` may have said before.
 fn plain_state(n: usize) -> String {
     let place = [
-        "/v2/a/b/blobs/uploads/1",
+        "https://r.example/v2/a/b/blobs/uploads/1",
         "https://r.example/u?sig=1",
         "http://r.example/u",
     ][n % 3];
-    format!("1 {} {place}", n % 7)
+    format!("rt-upload/1 {place}")
 }
 
 fn number() -> i64 {

@@ -1,5 +1,6 @@
 //! C programs against the shared library that belongs to the tests.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -37,6 +38,17 @@ pub fn built() -> PathBuf {
     exe.parent().unwrap().to_owned()
 }
 
+/// The sanitizer that the library under test was built with: `address` or `thread`. `tests/sanitizers/run` says so in
+/// RT_TEST_SANITIZER, in RT_TEST_LIBRARY where that library is, and in RT_TEST_RUNTIME what programs are linked with.
+pub fn sanitizer() -> Option<String> {
+    std::env::var("RT_TEST_SANITIZER").ok()
+}
+
+/// Where the library under test is.
+fn tested() -> PathBuf {
+    std::env::var_os("RT_TEST_LIBRARY").map_or_else(built, PathBuf::from)
+}
+
 /// A folder with the library under the names a linker and a loader look for.
 pub fn library() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
@@ -52,8 +64,10 @@ pub fn library() -> &'static Path {
 fn put_library(folder: &Path) {
     for name in ["libregistry_transport.so", "libregistry_transport.so.1"] {
         // There already, when this is not the first program in the folder.
-        let _ =
-            std::os::unix::fs::symlink(built().join("libregistry_transport.so"), folder.join(name));
+        let _ = std::os::unix::fs::symlink(
+            tested().join("libregistry_transport.so"),
+            folder.join(name),
+        );
     }
 }
 
@@ -85,9 +99,16 @@ fn link(folder: &Path, sources: &[impl AsRef<Path>], name: &str, flags: &[&str])
     let mut cc = Command::new("cc");
     cc.args(["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-g"])
         .args(flags)
-        .args(["-I", &format!("{ROOT}/include")])
-        .args(sources.iter().map(AsRef::as_ref))
-        .arg("-L")
+        .args(["-I", &format!("{ROOT}/include")]);
+    match sanitizer() {
+        None => {
+            cc.args(sources.iter().map(AsRef::as_ref));
+        }
+        Some(kind) => {
+            cc.args(sanitized(folder, sources, flags, &kind));
+        }
+    }
+    cc.arg("-L")
         .arg(folder)
         .arg(format!("-Wl,-rpath,{}", folder.display()))
         .args(["-lregistry_transport", "-pthread", "-ldl", "-o"])
@@ -96,10 +117,60 @@ fn link(folder: &Path, sources: &[impl AsRef<Path>], name: &str, flags: &[&str])
     out
 }
 
+/// Compiles for a sanitizer, and gives what is to be linked: the objects, and the runtime of the compiler that built
+/// the library, for there can be one only.
+fn sanitized(
+    folder: &Path,
+    sources: &[impl AsRef<Path>],
+    flags: &[&str],
+    kind: &str,
+) -> Vec<OsString> {
+    let checks = match kind {
+        "address" => "-fsanitize=address,undefined",
+        "thread" => "-fsanitize=thread",
+        _ => panic!("RT_TEST_SANITIZER is address or thread, not {kind}"),
+    };
+    let mut out = Vec::new();
+    for source in sources {
+        let source = source.as_ref();
+        let object = folder
+            .join(source.file_name().expect("a file"))
+            .with_extension("o");
+        let mut cc = Command::new("cc");
+        cc.args([
+            "-std=c99",
+            "-g",
+            "-O1",
+            "-c",
+            checks,
+            "-fno-sanitize-recover=all",
+        ])
+        .args(flags)
+        .args(["-I", &format!("{ROOT}/include"), "-o"])
+        .arg(&object)
+        .arg(source);
+        must(&mut cc);
+        out.push(object.into());
+    }
+    let runtime = std::env::var_os("RT_TEST_RUNTIME").expect("RT_TEST_RUNTIME");
+    out.push("-Wl,--whole-archive".into());
+    out.push(runtime);
+    for flag in [
+        "-Wl,--no-whole-archive",
+        "-rdynamic",
+        "-lrt",
+        "-lm",
+        "-lstdc++",
+    ] {
+        out.push(flag.into());
+    }
+    out
+}
+
 /// Runs a compiled test, plain and under valgrind.
 pub fn play(program: &Path, arguments: &[&str], with_valgrind: bool) {
     assert_eq!(must(Command::new(program).args(arguments)), "ok\n");
-    if with_valgrind {
+    if with_valgrind && sanitizer().is_none() {
         play_under_valgrind(program, arguments);
     }
 }
