@@ -62,9 +62,9 @@ pub extern "C" fn rt_options_new() -> *mut rt_options {
     })
 }
 
-/// Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md lists the keys. An unknown key
-/// is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG, and
-/// rt_options_error tells what it takes.
+/// Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md and registry_transport_options(7)
+/// list the keys. An unknown key is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's
+/// key, is RT_E_ARG, and rt_options_error tells what it takes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_options_set_str(
     o: *mut rt_options,

@@ -216,8 +216,8 @@ pub unsafe extern "C" fn rt_response_rate_limit(
     }
 }
 
-/// Digest of the content, computed from its bytes or, before they are read, told by the registry; or NULL. Lives
-/// as long as r.
+/// Digest of the content, or NULL: of a manifest or blob the one that is checked, of an answer to rt_request what
+/// the registry told. Lives as long as r.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
@@ -256,8 +256,8 @@ pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 
     })
 }
 
-/// Reads up to cap bytes into buf and sets *len; 0 is the end. Where a digest is known, the end is only reported
-/// if it matched, else RT_E_DIGEST. A body that failed stays failed.
+/// Reads up to cap bytes into buf and sets *len; 0 is the end. Of a manifest or blob the end is only reported if
+/// the digest matched, else RT_E_DIGEST: until then the bytes are not certain. A body that failed stays failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_read(
     r: *mut rt_response,

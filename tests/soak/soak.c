@@ -1436,6 +1436,8 @@ static void *work(void *data)
         if (calm)
             calm_round(w);
         while (!over && !calm) {
+            if (w->had_error) /* against a registry that is down, all threads would only spin */
+                pause_ms(1 + (int)draw(w, 30));
             at = (int)draw(w, (uint64_t)total);
             for (kind = 0; at >= kinds[kind].weight; kind++)
                 at -= kinds[kind].weight;
