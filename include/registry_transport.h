@@ -460,9 +460,9 @@ RT_API const char *rt_error_diag_detail(const rt_error *err, size_t i);
 RT_API rt_options *rt_options_new(void);
 
 /**
- * Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md lists the keys. An unknown key
- * is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's key, is RT_E_ARG, and
- * rt_options_error tells what it takes.
+ * Sets a text option, e.g. "user-agent", "proxy", "ca-file", "scheme". README.md and registry_transport_options(7)
+ * list the keys. An unknown key is RT_E_UNSUPPORTED, so keys can be tried; a value it does not take, or a number's
+ * key, is RT_E_ARG, and rt_options_error tells what it takes.
  */
 RT_API
 rt_status rt_options_set_str(rt_options *o,
@@ -816,8 +816,8 @@ int32_t rt_response_rate_limit(const rt_response *r,
                                int64_t *reset_ms);
 
 /**
- * Digest of the content, computed from its bytes or, before they are read, told by the registry; or NULL. Lives
- * as long as r.
+ * Digest of the content, or NULL: of a manifest or blob the one that is checked, of an answer to rt_request what
+ * the registry told. Lives as long as r.
  */
 RT_API
 const char *rt_response_digest(const rt_response *r);
@@ -844,8 +844,8 @@ RT_API
 int32_t rt_response_is_anonymous(const rt_response *r);
 
 /**
- * Reads up to cap bytes into buf and sets *len; 0 is the end. Where a digest is known, the end is only reported
- * if it matched, else RT_E_DIGEST. A body that failed stays failed.
+ * Reads up to cap bytes into buf and sets *len; 0 is the end. Of a manifest or blob the end is only reported if
+ * the digest matched, else RT_E_DIGEST: until then the bytes are not certain. A body that failed stays failed.
  */
 RT_API
 rt_status rt_response_read(rt_response *r,
@@ -1001,7 +1001,8 @@ rt_status rt_blob_get(const rt_transport *t,
 
 /**
  * Fetches a blob into a file that appears only when complete and verified. A partial download left beside it by
- * an earlier call, of any process, is continued. Fails as rt_request; RT_E_DIGEST, RT_E_IO.
+ * an earlier call, of any process, is continued. The time the disk takes to sync it in the end cannot be limited.
+ * Fails as rt_request; RT_E_DIGEST, RT_E_IO.
  */
 RT_API
 rt_status rt_blob_save(const rt_transport *t,
