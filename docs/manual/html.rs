@@ -169,9 +169,9 @@ impl Manual {
             self.code(&first_program(), "")
         );
         for (title, text) in &self.rules {
-            let _ = write!(
+            let _ = writeln!(
                 body,
-                "<dt>{}</dt><dd>{}</dd>\n",
+                "<dt>{}</dt><dd>{}</dd>",
                 escape(title),
                 self.inline(text, None)
             );
@@ -180,9 +180,9 @@ impl Manual {
         for (title, functions) in self.groups() {
             let _ = write!(body, "<h3>{title}</h3>\n<table>");
             for f in functions {
-                let _ = write!(
+                let _ = writeln!(
                     body,
-                    "<tr><td><a href=\"{0}.html\"><code>{0}</code></a></td><td>{1}</td></tr>\n",
+                    "<tr><td><a href=\"{0}.html\"><code>{0}</code></a></td><td>{1}</td></tr>",
                     f.name,
                     escape(&f.summary)
                 );
@@ -192,20 +192,20 @@ impl Manual {
         body.push_str("<h2>Handles</h2>\n<dl>");
         for (name, comment) in &self.handles {
             let text = self.inline(comment, None);
-            let _ = write!(body, "<dt><code>{name}</code></dt><dd>{text}</dd>\n");
+            let _ = writeln!(body, "<dt><code>{name}</code></dt><dd>{text}</dd>");
         }
         body.push_str("</dl>\n<h2>Callbacks</h2>\n<dl>");
         for callback in &self.callbacks {
             let text = self.inline(&callback.comment, None);
-            let _ = write!(
+            let _ = writeln!(
                 body,
-                "<dt><code>{}</code></dt><dd>{text}</dd>\n",
+                "<dt><code>{}</code></dt><dd>{text}</dd>",
                 escape(&callback.text)
             );
         }
         body.push_str("</dl>\n");
         for (title, prefixes) in CONSTANTS {
-            let _ = write!(body, "<h2>{title}</h2>\n");
+            let _ = writeln!(body, "<h2>{title}</h2>");
             body.push_str(&self.definitions(&self.constants_of(prefixes), true));
         }
         self.page(
@@ -219,9 +219,9 @@ impl Manual {
         let mut body = format!("<p>{}</p>\n<dl>", self.inline(OPTIONS, None));
         for key in KEYS {
             let (kind, default) = values(key);
-            let _ = write!(
+            let _ = writeln!(
                 body,
-                "<dt id=\"{0}\"><code>{0}</code> <span>{1}; default: {2}</span></dt><dd>{3}</dd>\n",
+                "<dt id=\"{0}\"><code>{0}</code> <span>{1}; default: {2}</span></dt><dd>{3}</dd>",
                 key.name,
                 escape(&kind),
                 escape(&default),
@@ -246,9 +246,9 @@ impl Manual {
                 String::new()
             };
             let text = self.inline(&constant.comment, None);
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<dt{id}><code>{}</code>{value}</dt><dd>{text}</dd>\n",
+                "<dt{id}><code>{}</code>{value}</dt><dd>{text}</dd>",
                 constant.name
             );
         }

@@ -121,6 +121,7 @@ fn rules(header: &str) -> Vec<(String, String)> {
     let top = header.split("#ifndef").next().unwrap_or_default();
     let list = top.split("Rules that hold for every function:").nth(1);
     let list = plain(list.unwrap_or_default().trim_end().trim_end_matches("*/"));
+    let list = list.trim_start_matches("- ");
     list.split("  - ")
         .flat_map(|part| part.split(" - "))
         .map(str::trim)
@@ -129,6 +130,7 @@ fn rules(header: &str) -> Vec<(String, String)> {
             Some((title, text)) if !title.contains(' ') || title.len() < 12 => {
                 (title.to_owned(), text.to_owned())
             }
+            _ if rule.starts_with("The library") => ("Process".to_owned(), rule.to_owned()),
             _ => (
                 rule.split(' ').next().unwrap_or_default().to_owned(),
                 rule.to_owned(),
