@@ -707,7 +707,7 @@ fn callbacks_that_do_not_return() {
     play(&out, &[&versatile().authority()], false);
 }
 
-/// ABI 38. Under a race detector in the sanitizers' stage.
+/// ABI 38. `tests/sanitizers/run` has it with other checkers.
 #[test]
 fn eight_threads_on_one_transport() {
     play(&program("threads"), &[&versatile().authority()], true);
