@@ -58,7 +58,7 @@ const PLAIN: Flow = Flow {
     thin: 1,
 };
 
-pub static FLOWS: [Flow; 24] = [
+pub static FLOWS: [Flow; 25] = [
     Flow {
         name: "token-get",
         run: |ready| ready.home.ping(None).map(|()| Vec::new()),
@@ -239,6 +239,17 @@ pub static FLOWS: [Flow; 24] = [
     Flow {
         name: "push-stream",
         run: |ready| push(ready, None, &stream(), None),
+        ..PLAIN
+    },
+    Flow {
+        name: "push-file",
+        run: |ready| {
+            let source = Source::file(ready.source());
+            push(ready, Some(&sha256(&WORLD.fresh)), &source, None)
+        },
+        prepare: |ready| std::fs::write(ready.source(), &WORLD.fresh).expect("a source"),
+        numbers: &[("upload-chunk-bytes", 4000)],
+        thin: 16,
         ..PLAIN
     },
     Flow {

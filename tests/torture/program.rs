@@ -7,7 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod disk;
 mod fault;
+mod files;
 mod flows;
 mod leaks;
 mod scene;
@@ -258,6 +260,8 @@ fn look_at_files(ready: &Ready, flow: &Flow, failure: Option<&Error>) -> Result<
             let digest = support::registry::sha256(&data);
             let is_old = data == b"old" && failure.is_some();
             is_old || digest == scene::WORLD.big || digest == scene::WORLD.huge
+        } else if path == ready.source() {
+            std::fs::read(&path).is_ok_and(|data| data == scene::WORLD.fresh)
         } else {
             flow.keeps_part
                 && (path == partial || path == partial_of_huge)
@@ -431,16 +435,28 @@ fn main() -> ExitCode {
         .as_ref()
         .and_then(|w| w.get(1).copied())
         .or(settings.fault.as_deref());
-    if kind_name.is_some_and(|name| Kind::named(name).is_none()) {
+    let is_of_files = kind_name.is_some_and(|name| files::How::named(name).is_some());
+    if kind_name.is_some_and(|name| Kind::named(name).is_none()) && !is_of_files {
         println!("there is no such fault; see --list");
         return ExitCode::from(2);
     }
     let (mut runs, mut failed, mut again, mut told) = (0, 0, 0, 0);
     let mut totals: BTreeMap<End, usize> = BTreeMap::new();
     println!("seed {}", settings.seed);
+    if let Some(outcome) = disk_faults(&settings, flow_name, kind_name) {
+        println!(
+            "files: {} runs: {} right, the others with the error of the file",
+            outcome.runs, outcome.right
+        );
+        runs += outcome.runs;
+        failed += outcome.failures.len();
+        for (id, why) in outcome.failures {
+            println!("FAILED {id}: {why}\n  again: tests/torture/run --case {id}");
+        }
+    }
     for flow in FLOWS
         .iter()
-        .filter(|f| flow_name.is_none_or(|name| name == f.name))
+        .filter(|f| !is_of_files && flow_name.is_none_or(|name| name == f.name))
     {
         let flow_began = Instant::now();
         let good = good(&Scene::new(flow.tls), flow);
@@ -518,6 +534,33 @@ fn main() -> ExitCode {
         tell(&totals)
     );
     ExitCode::from(u8::from(failed > 0 || runs == 0))
+}
+
+/// The faults of files, unless something else is asked for.
+fn disk_faults(
+    settings: &Settings,
+    flow: Option<&str>,
+    kind: Option<&str>,
+) -> Option<disk::Outcome> {
+    let how = kind.and_then(files::How::named);
+    if kind.is_some() && how.is_none() {
+        return None;
+    }
+    let at = settings
+        .case
+        .as_ref()
+        .and_then(|id| id.split('/').nth(2)?.parse().ok());
+    let before = Held::now();
+    let mut outcome = disk::torture(flow, how, at);
+    if flow.is_none() && how.is_none() {
+        disk::full(&mut outcome);
+    }
+    if let Some(more) = Held::beyond(before, SLACK) {
+        outcome
+            .failures
+            .push(("files".to_owned(), format!("after all there are {more}")));
+    }
+    Some(outcome)
 }
 
 fn tell(ends: &BTreeMap<End, usize>) -> String {

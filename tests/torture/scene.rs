@@ -1,7 +1,7 @@
 //! What the flows play against: registries with known content, and servers that put a fault into one answer.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
@@ -260,9 +260,20 @@ impl Scene {
 
     /// Makes everything ready for one run of a flow.
     pub fn set(&self, flow: &'static Flow, fault: Option<Fault>, patience: i64) -> Ready {
+        self.set_in(flow, fault, patience, &scratch())
+    }
+
+    /// The same with the folder of the run made in this one.
+    pub fn set_in(
+        &self,
+        flow: &'static Flow,
+        fault: Option<Fault>,
+        patience: i64,
+        place: &Path,
+    ) -> Ready {
         let run = Run::new(flow, fault, self.servers[1].url("/storage/"));
         *lock(&self.current) = Some(Arc::clone(&run));
-        let folder = TempDir::new_in(scratch()).expect("a folder");
+        let folder = TempDir::new_in(place).expect("a folder");
         let mut options = Options::new();
         let mut number = |key: &str, value: i64| options.set_number(key, value).expect(key);
         number("environment", 0);
@@ -326,6 +337,11 @@ impl Ready {
     /// Where blobs are saved to.
     pub fn target(&self) -> PathBuf {
         self.folder.path().join("blob")
+    }
+
+    /// What is pushed from a file.
+    pub fn source(&self) -> PathBuf {
+        self.folder.path().join("source")
     }
 
     /// The name under which [`Transport::blob_save`] keeps an incomplete download of this blob.
