@@ -182,7 +182,7 @@ fn on_full(
     place: &Path,
     make_room: impl Fn(),
 ) -> Result<bool, String> {
-    let ready = scene.set_in(flow, None, PATIENT, place);
+    let ready = scene.set_in(flow, None, PATIENT, place, None);
     (flow.prepare)(&ready);
     let good = super::support::registry::noise("big", super::scene::BIG);
     let first = call(&ready, flow)?;

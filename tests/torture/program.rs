@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod callbacks;
 mod disk;
 mod fault;
 mod files;
@@ -443,6 +444,23 @@ fn main() -> ExitCode {
     let (mut runs, mut failed, mut again, mut told) = (0, 0, 0, 0);
     let mut totals: BTreeMap<End, usize> = BTreeMap::new();
     println!("seed {}", settings.seed);
+    if flow_name.is_none_or(|name| name == "callbacks") && kind_name.is_none() {
+        let before = Held::now();
+        let mut outcome = callbacks::torture();
+        if let Some(more) = Held::beyond(before, SLACK) {
+            let why = format!("after all there are {more}");
+            outcome.failures.push(("leak".to_owned(), why));
+        }
+        println!(
+            "callbacks: {} runs: {} right, the others cancelled or refused",
+            outcome.runs, outcome.right
+        );
+        runs += outcome.runs;
+        failed += outcome.failures.len();
+        for (id, why) in outcome.failures {
+            println!("FAILED {id}: {why}\n  again: tests/torture/run --flow callbacks");
+        }
+    }
     if let Some(outcome) = disk_faults(&settings, flow_name, kind_name) {
         println!(
             "files: {} runs: {} right, the others with the error of the file",
@@ -543,7 +561,7 @@ fn disk_faults(
     kind: Option<&str>,
 ) -> Option<disk::Outcome> {
     let how = kind.and_then(files::How::named);
-    if kind.is_some() && how.is_none() {
+    if (kind.is_some() && how.is_none()) || flow == Some("callbacks") {
         return None;
     }
     let at = settings

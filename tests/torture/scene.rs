@@ -260,16 +260,17 @@ impl Scene {
 
     /// Makes everything ready for one run of a flow.
     pub fn set(&self, flow: &'static Flow, fault: Option<Fault>, patience: i64) -> Ready {
-        self.set_in(flow, fault, patience, &scratch())
+        self.set_in(flow, fault, patience, &scratch(), None)
     }
 
-    /// The same with the folder of the run made in this one.
+    /// The same with the folder of the run made in this one, and with other credentials.
     pub fn set_in(
         &self,
         flow: &'static Flow,
         fault: Option<Fault>,
         patience: i64,
         place: &Path,
+        creds: Option<&Creds>,
     ) -> Ready {
         let run = Run::new(flow, fault, self.servers[1].url("/storage/"));
         *lock(&self.current) = Some(Arc::clone(&run));
@@ -301,10 +302,10 @@ impl Scene {
         );
         let scheme = if flow.tls { "https" } else { "http" };
         options.set_text("scheme", scheme).expect("scheme");
-        let creds = if flow.refresh {
-            Creds::refresh(&run.refresh)
-        } else {
-            Creds::basic(USER, PASSWORD)
+        let creds = match creds {
+            Some(creds) => Ok(creds.clone()),
+            None if flow.refresh => Creds::refresh(&run.refresh),
+            None => Creds::basic(USER, PASSWORD),
         };
         let creds = creds.expect("credentials");
         let to = |server: &Server, repository: &str, actions| {
