@@ -212,8 +212,8 @@ pub fn plan(name: &str, options: &Options) -> Result<(Vec<PlannedHost>, usize)> 
     let (authority, repository) = name::transport_name(name)?;
     let plan = Plan::of(&authority, repository.as_ref(), options)?;
     let hosts = plan.hosts.into_iter().map(|host| PlannedHost {
-        root: host.root.wire(),
-        plain_root: host.plain_root.map(|url| url.wire()),
+        root: host.root.wire().to_string(),
+        plain_root: host.plain_root.map(|url| url.wire().to_string()),
         authority: host.authority.to_string(),
         repository: host.repository.map(|r| r.to_string()),
         insecure: host.trust.insecure,
