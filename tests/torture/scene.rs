@@ -1,6 +1,6 @@
 //! What the flows play against: registries with known content, and servers that put a fault into one answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -95,7 +95,8 @@ pub struct Run {
     fired: AtomicBool,
     arrived: AtomicUsize,
     numbers: Mutex<HashMap<(usize, u64, u64), usize>>,
-    record: Mutex<Vec<Recorded>>,
+    /// By the order of the requests, which is not always that of the answers.
+    record: Mutex<BTreeMap<usize, Recorded>>,
     /// Never opened.
     never: Gate,
     pub refresh: String,
@@ -139,7 +140,7 @@ impl Run {
     }
 
     pub fn record(&self) -> Vec<Recorded> {
-        lock(&self.record).clone()
+        lock(&self.record).values().cloned().collect()
     }
 
     pub fn registry(&self, place: usize) -> Arc<Registry> {
@@ -194,12 +195,13 @@ impl Run {
             _ => {
                 if self.armed.load(Ordering::SeqCst) && self.fault.is_none() {
                     let (bytes, head) = answer.wire(request);
-                    lock(&self.record).push(Recorded {
+                    let recorded = Recorded {
                         request: format!("{} {}", request.method, request.path),
                         length: bytes.len(),
                         lines: bytes[..head].iter().filter(|&&b| b == b'\n').count() - 1,
                         request_body: request.body.len(),
-                    });
+                    };
+                    lock(&self.record).insert(number, recorded);
                 }
                 answer
             }
