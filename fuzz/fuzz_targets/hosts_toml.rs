@@ -49,7 +49,18 @@ fn check(host: &PlannedHost) {
             "{name}"
         );
     }
-    assert!(!host.source.contains(CANARY) && !host.source.contains(char::is_control));
+    assert!(!host.source.contains(char::is_control));
+}
+
+/// Whether the secret stands as the value of a header only: keys and places are shown in messages.
+fn is_hidden(text: &str) -> bool {
+    let as_a_value = |line: &str| line.trim_start().starts_with("X-Canary = \"c4narY");
+    let once = |line: &str| line.matches(CANARY).count() == 1;
+    !text.contains("\"\"\"")
+        && !text.contains("'''")
+        && text
+            .lines()
+            .all(|line| !line.contains(CANARY) || as_a_value(line) && once(line))
 }
 
 fuzz_target!(|data: &[u8]| {
@@ -60,6 +71,13 @@ fuzz_target!(|data: &[u8]| {
         .set_text("hosts-dir", FOLDER.to_str().expect("UTF-8"))
         .expect("hosts-dir");
     let got = plan("r.example/a/b", &options);
+    if is_hidden(&String::from_utf8_lossy(data)) {
+        let shown = match &got {
+            Ok((hosts, _)) => hosts.iter().map(|h| h.source.as_str()).collect(),
+            Err(e) => e.message().to_owned(),
+        };
+        assert!(!shown.contains(CANARY), "{shown}");
+    }
     match &got {
         Ok((hosts, home)) => {
             assert!(*home < hosts.len());
@@ -70,14 +88,6 @@ fuzz_target!(|data: &[u8]| {
             assert!(matches!(e.kind(), Syntax | Io), "{e:?}");
             assert!(!e.message().contains(char::is_control), "{e}");
             assert!(e.message().len() <= 2 * data.len() + 1024);
-            // A key or the name of a host may be shown, a value of a header may not.
-            let text = String::from_utf8_lossy(data);
-            if text
-                .lines()
-                .all(|l| !l.contains(CANARY) || l.trim_start().starts_with("X-Canary = "))
-            {
-                assert!(!e.message().contains(CANARY), "{e}");
-            }
         }
     }
     match (&got, &plan("r.example/a/b", &options)) {

@@ -99,6 +99,10 @@ fn host(file: &Path, server: &str, table: Table<'_>, own: &Host, is_mirror: bool
 /// The root of the API: below `/v2`, unless the path is to be taken as it is.
 fn root(url: &Url, as_it_is: bool) -> Result<Url> {
     let path = url.path().trim_end_matches('/');
+    // Resolved, such a path is another host.
+    if path.starts_with("//") {
+        return Err(Error::syntax("its path begins with two slashes"));
+    }
     let version = if as_it_is || path.ends_with("/v2") {
         ""
     } else {
@@ -301,6 +305,7 @@ mod tests {
             ("[host.\"x\"]\nheader = 1", "\"header\" of x is not a table"),
             ("[host.\"x\".header]\n\"a b\" = \"c\"", "\"a b\""),
             ("[host.\"x\".header]\na = \"secret\\n\"", "\"a\""),
+            ("server = \"https://x//y.example\"", "two slashes"),
         ] {
             let error = plan_of("r.example/a", text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Syntax, "{text}: {error}");
