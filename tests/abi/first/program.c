@@ -140,6 +140,8 @@ int main(int argc, char **argv)
 
     tags = rt_list_tags(t);
     MUST(rt_list_next(tags, op, &tag, &err));
+    CHECK(tag != NULL && strcmp(tag, "1.0") == 0);
+    MUST(rt_list_next(tags, op, &tag, &err));
     CHECK(tag != NULL && strcmp(tag, "latest") == 0);
     MUST(rt_list_next(tags, op, &tag, &err));
     CHECK(tag == NULL);
