@@ -19,14 +19,22 @@ pub struct RateLimit {
     pub reset: Option<Duration>,
 }
 
+/// How the names of the fields begin.
+const PREFIXES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
+
 /// From this number on, seconds are those since 1970 rather than from now on: about 30 years.
 const EPOCH_FROM: u64 = 1_000_000_000;
 
 impl RateLimit {
     /// What these fields say; `None` when they say nothing of it.
     pub(crate) fn of(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
+        // Every answer is asked, and most have none of the fields.
+        let is_one = |name: &str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        if !headers.keys().any(|name| is_one(name.as_str())) {
+            return None;
+        }
         let mut out = Self::structured(headers);
-        for prefix in ["ratelimit", "x-ratelimit", "x-rate-limit"] {
+        for prefix in PREFIXES {
             let first = |name: &str| {
                 let value = headers.get(format!("{prefix}-{name}"))?.to_str().ok()?;
                 items(value).into_iter().next()
