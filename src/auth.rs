@@ -20,14 +20,14 @@ use crate::name::Repository;
 use crate::net::call::Call;
 use crate::options::{Number, Options, Switch};
 use crate::policy::Purpose;
+use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
 use crate::scope::{Actions, Scopes};
 use crate::secret::Secret;
 use crate::send::{Answer, Message, Payload, Repeat, Route, Signer};
 use crate::source::Source;
-use crate::token::{self, Key, Rotated, Token, TokenCache};
+use crate::token::{self, Key, Rotated, Token, TokenCache, shared_cache};
 use crate::url::{Origin, Url, form_encode};
-use crate::{diagnostics, token::shared_cache};
 
 /// What the client calls itself towards a token service that wants to know.
 const CLIENT_ID: &str = "registry-transport";
@@ -807,7 +807,6 @@ impl Exchange<'_> {
 
     /// The error for an answer that is no token, with what the service says about it.
     fn refusal(&self, mut answer: Answer) -> Result<Error> {
-        let origin = self.realm.origin();
         let mut body = answer
             .body
             .read_what_comes(self.route.call.limits().refusal)?;
@@ -815,34 +814,19 @@ impl Exchange<'_> {
             // Not a refusal: what it says may be a token.
             body.zeroize();
         }
-        let kind = answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
-        let diagnostics = diagnostics::parse(&body, kind);
-        let said = diagnostics::summary(&diagnostics);
-        let said = if said.is_empty() {
-            String::new()
-        } else {
-            format!(", {said}")
-        };
+        let refusal = Refusal::of(answer.status, &answer.headers, &body);
         self.route
             .call
             .log
             .info(|| format!("the token service answered {}", answer.status));
-        Ok(token::refused(
-            origin,
-            &format!(
-                "it answered {}{said}{}",
-                answer.status,
-                retry::plea(&answer.headers)
-            ),
-        )
-        .with_http_status(answer.status)
-        .with_retry_after(retry::advice(answer.status, &answer.headers))
-        .with_rate_limit(retry::rate_limit(&answer.headers))
-        .with_diagnostics(diagnostics)
-        .redacted(self.route.call.secrets()))
+        let why = format!(
+            "it answered {}{}{}",
+            answer.status,
+            refusal.said(", ", ""),
+            retry::plea(&answer.headers)
+        );
+        let error = token::refused(self.realm.origin(), &why);
+        Ok(refusal.tell(error, self.route.call.secrets()))
     }
 }
 

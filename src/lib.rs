@@ -20,6 +20,7 @@
 //! diagnostics error secret log options op process
 //! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
 //! policy retry flight                     decisions: where to, again when, who flies
+//! refusal                                 what an answer says that is no success
 //! creds token auth                        credentials, tokens, what to do about a 401
 //! send                                    the one loop: sign, send, follow, repeat
 //! hosts failover endpoint                 mirrors: which host, with what, and when the next one
@@ -95,6 +96,7 @@ mod parallel;
 mod policy;
 mod process;
 mod range;
+mod refusal;
 mod retry;
 mod retry_after;
 mod save;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::diagnostics;
 use crate::error::{Error, Result};
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
+use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
 use crate::source::Source;
 use crate::url::{Origin, Url};
@@ -287,22 +287,9 @@ impl Route<'_> {
             mut body,
         } = answer;
         let text = body.read_what_comes(self.call.limits().refusal)?;
-        let kind = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
-        let diagnostics = diagnostics::parse(&text, kind);
-        let said = diagnostics::summary(&diagnostics);
-        let said = if said.is_empty() {
-            said
-        } else {
-            format!(" ({said})")
-        };
-        Ok(Error::status(format!("{url} answered {status}{said}"))
-            .with_http_status(status)
-            .with_retry_after(retry::advice(status, &headers))
-            .with_rate_limit(retry::rate_limit(&headers))
-            .with_diagnostics(diagnostics)
-            .redacted(self.call.secrets()))
+        let refusal = Refusal::of(status, &headers, &text);
+        let message = format!("{url} answered {status}{}", refusal.said(" (", ")"));
+        Ok(refusal.tell(Error::status(message), self.call.secrets()))
     }
 
     fn redirect(&self, url: &Url, answer: &Incoming) -> Result<(Url, Passage)> {

@@ -7,7 +7,6 @@ use ureq::http::header::{self, HeaderName, HeaderValue};
 
 use crate::auth;
 use crate::creds::Creds;
-use crate::diagnostics;
 use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::{self, Failures, Verdict, Wanted};
@@ -18,6 +17,7 @@ use crate::op::Op;
 use crate::options::{Number, Options};
 use crate::policy::Purpose;
 use crate::process;
+use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::response::{Parts, Response, told_digest};
 use crate::retry::{self, Budget};
@@ -557,23 +557,14 @@ impl Transport {
             Ok(body) => body,
             Err(e) => return e.with_http_status(status),
         };
-        let kind = answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
-        let has_body = method != "HEAD";
-        let diagnostics = if has_body {
-            diagnostics::parse(&body, kind)
-        } else {
-            Vec::new()
-        };
-        let said = diagnostics::summary(&diagnostics);
-        let mut message = format!("{method} {}: the answer was {status}", answer.url);
-        if !said.is_empty() {
-            message = format!("{message} ({said})");
-        }
-        message.push_str(&retry::plea(&answer.headers));
-        if !has_body {
+        let refusal = Refusal::of(status, &answer.headers, &body);
+        let mut message = format!(
+            "{method} {}: the answer was {status}{}{}",
+            answer.url,
+            refusal.said(" (", ")"),
+            retry::plea(&answer.headers)
+        );
+        if method == "HEAD" {
             message.push_str("; HEAD answers have no body that would say why");
         }
         let error = if status == 401 {
@@ -591,12 +582,7 @@ impl Transport {
         } else {
             Error::status(message)
         };
-        error
-            .with_http_status(status)
-            .with_retry_after(retry::advice(status, &answer.headers))
-            .with_rate_limit(retry::rate_limit(&answer.headers))
-            .with_diagnostics(diagnostics)
-            .redacted(answer.body.secrets())
+        refusal.tell(error, answer.body.secrets())
     }
 }
 
