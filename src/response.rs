@@ -19,17 +19,35 @@ use crate::verify::Content;
 
 /// An answer. Its body can be read once, by one thread at a time.
 pub struct Response {
-    status: u16,
-    headers: HeaderMap,
-    url: Url,
-    host: String,
+    head: Arc<Head>,
     state: State,
-    digest: Option<Digest>,
     op: Option<Op>,
     transport: Transport,
-    anonymous: bool,
     /// Some of the body was asked for.
     touched: bool,
+}
+
+/// What is known of an answer before its body is read.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) url: Url,
+    /// Of the registry's host that answered.
+    pub(crate) authority: String,
+    pub(crate) digest: Option<Digest>,
+    pub(crate) is_anonymous: bool,
+}
+
+impl Head {
+    /// Length of the body in bytes if the registry told it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        content_length(&self.headers)
+    }
+
+    /// What the answer says about request limits.
+    pub(crate) fn rate_limit(&self) -> Option<RateLimit> {
+        retry::rate_limit(&self.headers)
+    }
 }
 
 enum State {
@@ -83,29 +101,36 @@ impl Response {
             digest,
         } = parts;
         let endpoint = transport.endpoint(host);
-        let anonymous = endpoint.auth().fell_back();
         Self {
-            status,
-            headers,
-            url,
-            host: endpoint.base().authority(),
+            head: Arc::new(Head {
+                status,
+                headers,
+                url,
+                authority: endpoint.base().authority(),
+                digest,
+                is_anonymous: endpoint.auth().fell_back(),
+            }),
             state,
-            digest,
             op,
             transport: transport.clone(),
-            anonymous,
             touched: false,
         }
     }
 
+    /// What is known before the body is read, and does not change while it is.
+    pub(crate) fn head(&self) -> &Arc<Head> {
+        &self.head
+    }
+
     /// HTTP status.
     pub fn status(&self) -> u16 {
-        self.status
+        self.head.status
     }
 
     /// Every header, in order; values are not always UTF-8.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.headers
+        self.head
+            .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
@@ -113,47 +138,47 @@ impl Response {
     /// The first value of a header, if it is UTF-8. Names compare in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        std::str::from_utf8(self.headers.get(name)?.as_bytes()).ok()
+        std::str::from_utf8(self.head.headers.get(name)?.as_bytes()).ok()
     }
 
     /// Length of the body in bytes if the registry told it.
     pub fn length(&self) -> Option<u64> {
-        content_length(&self.headers)
+        self.head.length()
     }
 
     /// What the answer says about request limits.
     pub fn rate_limit(&self) -> Option<RateLimit> {
-        retry::rate_limit(&self.headers)
+        self.head.rate_limit()
     }
 
     /// Digest of the content: computed from its bytes, or told by the registry before they are read.
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
+        self.head.digest.as_ref()
     }
 
     /// The scheme, host, port and path that answered, after redirects, without the query.
     pub fn url(&self) -> String {
-        self.url.to_string()
+        self.head.url.shown()
     }
 
     /// Host and port of the registry that served this, or of the mirror that did so in its place (options
     /// `hosts-dir` and `registries-conf`). A redirect from there to a storage does not change it.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.head.authority
     }
 
     /// Whether the credentials were refused and the request was sent without
     /// (option `anonymous-fallback`).
     pub fn is_anonymous(&self) -> bool {
-        self.anonymous
+        self.head.is_anonymous
     }
 
     pub(crate) fn effective_url(&self) -> &Url {
-        &self.url
+        &self.head.url
     }
 
     pub(crate) fn header_map(&self) -> &HeaderMap {
-        &self.headers
+        &self.head.headers
     }
 
     /// Reads some bytes; 0 is the end. Where a digest is known, the end is only reported if it matched.
@@ -207,7 +232,7 @@ impl Response {
             let most = options.size(limit);
             let too_long = Error::limit(format!(
                 "{} sent a body of more than {most} bytes; option {} sets the limit",
-                self.url,
+                self.head.url,
                 limit.key()
             ));
             // The length told is that of the whole body, and answers to HEAD tell one without a body.
@@ -342,8 +367,8 @@ fn advance(op: Option<&Op>, bytes: usize) -> Result<()> {
 impl std::fmt::Debug for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Response")
-            .field("status", &self.status)
-            .field("url", &self.url)
+            .field("status", &self.head.status)
+            .field("url", &self.head.url)
             .finish_non_exhaustive()
     }
 }

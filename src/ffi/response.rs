@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char, c_void};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::boundary::{call, or, required, write};
 use super::error::{rate_limit, rt_error, rt_status};
@@ -13,9 +13,8 @@ use super::text::{c_text, pointer, text};
 use super::transport::rt_transport;
 use crate::error::{Error, Result};
 use crate::op::Op;
-use crate::rate_limit::RateLimit;
 use crate::request::Request;
-use crate::response::Response;
+use crate::response::{Head, Response};
 use crate::transport::Transport;
 
 /// An answer whose body has not been read yet. Keeps what it needs of transport and op alive. One thread at a
@@ -24,16 +23,13 @@ pub struct rt_response {
     _private: [u8; 0],
 }
 
-/// A response: its head with texts as C wants them, and its body, which one call at a time reads.
+/// A response: its head, with texts as C wants them once it asks, and its body, which one call at a time reads.
 pub(super) struct CResponse {
-    status: u16,
-    headers: Vec<(CString, CString)>,
-    length: Option<u64>,
-    digest: Option<CString>,
-    url: CString,
-    host: CString,
-    is_anonymous: bool,
-    rate_limit: Option<RateLimit>,
+    head: Arc<Head>,
+    headers: OnceLock<Vec<(CString, CString)>>,
+    digest: OnceLock<Option<CString>>,
+    url: OnceLock<CString>,
+    host: OnceLock<CString>,
     body: Mutex<Body>,
 }
 
@@ -53,17 +49,11 @@ unsafe impl Handle for CResponse {
 /// Hands a response over to C.
 pub(super) fn give_response(response: Response) -> *mut rt_response {
     give(CResponse {
-        status: response.status(),
-        headers: response
-            .headers()
-            .map(|(name, value)| (c_text(name), c_text(&String::from_utf8_lossy(value))))
-            .collect(),
-        length: response.length(),
-        digest: response.digest().map(|d| c_text(d.as_str())),
-        url: c_text(&response.url()),
-        host: c_text(response.host()),
-        is_anonymous: response.is_anonymous(),
-        rate_limit: response.rate_limit(),
+        head: Arc::clone(response.head()),
+        headers: OnceLock::new(),
+        digest: OnceLock::new(),
+        url: OnceLock::new(),
+        host: OnceLock::new(),
         body: Mutex::new(Body {
             response,
             lent: None,
@@ -72,6 +62,18 @@ pub(super) fn give_response(response: Response) -> *mut rt_response {
 }
 
 impl CResponse {
+    fn headers(&self) -> &[(CString, CString)] {
+        self.headers.get_or_init(|| {
+            let pairs = self.head.headers.iter();
+            pairs
+                .map(|(name, value)| {
+                    let value = String::from_utf8_lossy(value.as_bytes());
+                    (c_text(name.as_str()), c_text(&value))
+                })
+                .collect()
+        })
+    }
+
     /// The body, for one call at a time: a callback of a call that reads it cannot read it too.
     fn body(&self) -> Result<MutexGuard<'_, Body>> {
         self.body
@@ -138,7 +140,7 @@ pub unsafe extern "C" fn rt_request(
 pub unsafe extern "C" fn rt_response_status(r: *const rt_response) -> i32 {
     or(-1, || {
         // SAFETY: the header's rules for handles.
-        Ok(i32::from(unsafe { lend::<CResponse>(r) }?.status))
+        Ok(i32::from(unsafe { lend::<CResponse>(r) }?.head.status))
     })
 }
 
@@ -153,7 +155,7 @@ pub unsafe extern "C" fn rt_response_header(
         // SAFETY: the header's rules for handles and text.
         let (r, name) = unsafe { (lend::<CResponse>(r)?, text(name, "name")?) };
         let found = r
-            .headers
+            .headers()
             .iter()
             .find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
         Ok(pointer(found.map(|(_, value)| value)))
@@ -164,7 +166,7 @@ pub unsafe extern "C" fn rt_response_header(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_header_count(r: *const rt_response) -> usize {
     // SAFETY: the header's rules for handles.
-    or(0, || Ok(unsafe { lend::<CResponse>(r) }?.headers.len()))
+    or(0, || Ok(unsafe { lend::<CResponse>(r) }?.headers().len()))
 }
 
 /// Header i. Returns its name, in lower case, and sets *value, or returns NULL if i is out of range. value may be
@@ -180,7 +182,7 @@ pub unsafe extern "C" fn rt_response_header_at(
         write(value, std::ptr::null());
         or(std::ptr::null(), || {
             let r = lend::<CResponse>(r)?;
-            let header = r.headers.get(i);
+            let header = r.headers().get(i);
             write(value, pointer(header.map(|(_, value)| value)));
             Ok(pointer(header.map(|(name, _)| name)))
         })
@@ -192,7 +194,7 @@ pub unsafe extern "C" fn rt_response_header_at(
 pub unsafe extern "C" fn rt_response_length(r: *const rt_response) -> i64 {
     or(-1, || {
         // SAFETY: the header's rules for handles.
-        let length = unsafe { lend::<CResponse>(r) }?.length;
+        let length = unsafe { lend::<CResponse>(r) }?.head.length();
         Ok(length.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1))
     })
 }
@@ -211,7 +213,7 @@ pub unsafe extern "C" fn rt_response_rate_limit(
     // SAFETY: the header's rules for handles and outs.
     unsafe {
         rate_limit([limit, remaining, window_ms, reset_ms], || {
-            Ok(lend::<CResponse>(r)?.rate_limit)
+            Ok(lend::<CResponse>(r)?.head.rate_limit())
         })
     }
 }
@@ -222,7 +224,9 @@ pub unsafe extern "C" fn rt_response_rate_limit(
 pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        Ok(pointer(unsafe { lend::<CResponse>(r) }?.digest.as_ref()))
+        let r = unsafe { lend::<CResponse>(r) }?;
+        let told = || r.head.digest.as_ref().map(|d| c_text(d.as_str()));
+        Ok(pointer(r.digest.get_or_init(told).as_ref()))
     })
 }
 
@@ -232,7 +236,8 @@ pub unsafe extern "C" fn rt_response_digest(r: *const rt_response) -> *const c_c
 pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        Ok(unsafe { lend::<CResponse>(r) }?.url.as_ptr())
+        let r = unsafe { lend::<CResponse>(r) }?;
+        Ok(r.url.get_or_init(|| c_text(&r.head.url.shown())).as_ptr())
     })
 }
 
@@ -243,7 +248,8 @@ pub unsafe extern "C" fn rt_response_url(r: *const rt_response) -> *const c_char
 pub unsafe extern "C" fn rt_response_host(r: *const rt_response) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
-        Ok(unsafe { lend::<CResponse>(r) }?.host.as_ptr())
+        let r = unsafe { lend::<CResponse>(r) }?;
+        Ok(r.host.get_or_init(|| c_text(&r.head.authority)).as_ptr())
     })
 }
 
@@ -252,7 +258,9 @@ pub unsafe extern "C" fn rt_response_host(r: *const rt_response) -> *const c_cha
 pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 {
     or(0, || {
         // SAFETY: the header's rules for handles.
-        Ok(i32::from(unsafe { lend::<CResponse>(r) }?.is_anonymous))
+        Ok(i32::from(
+            unsafe { lend::<CResponse>(r) }?.head.is_anonymous,
+        ))
     })
 }
 
