@@ -1,9 +1,10 @@
 //! Manifests: small, typed, and checked before anybody reads them (distribution-spec, "Pulling manifests",
 //! "Pushing Manifests").
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::http::header::{self, HeaderValue};
 
 use crate::digest::{Algorithm, Digest};
@@ -44,11 +45,15 @@ fn wanted(reference: &TagOrDigest) -> Wanted {
     }
 }
 
-fn manifest_question<'a>(method: &'a str, reference: &TagOrDigest) -> Result<Pull<'a>> {
+fn manifest_question<'a>(method: &'a str, reference: &TagOrDigest) -> Pull<'a> {
     let path = format!("manifests/{reference}");
-    let types = text_value(&media_type::MANIFEST_TYPES.join(","))?;
-    Ok(Pull::new(method, path, wanted(reference)).header(header::ACCEPT, types))
+    let types = HeaderValue::from_static(ACCEPT);
+    Pull::new(method, path, wanted(reference)).header(header::ACCEPT, types)
 }
+
+/// All manifest types.
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json,application/vnd.oci.image.index.v1+json,\
+    application/vnd.docker.distribution.manifest.v2+json,application/vnd.docker.distribution.manifest.list.v2+json";
 
 impl Transport {
     /// Gets a manifest by tag or digest, accepting OCI and Docker manifests and indexes. Its digest is checked
@@ -96,7 +101,7 @@ impl Transport {
     pub fn manifest_head(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let pull = manifest_question("HEAD", &reference)?;
+        let pull = manifest_question("HEAD", &reference);
         let budget = self.budget();
         self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
             let answer = at.ask(&pull.ask(at.endpoint)?, &call, budget)?;
@@ -158,7 +163,7 @@ impl Transport {
         budget: &mut Budget,
     ) -> Result<Got> {
         let most = self.options().size(Number::MaxManifest);
-        let ask = manifest_question("GET", reference)?.ask(at.endpoint)?;
+        let ask = manifest_question("GET", reference).ask(at.endpoint)?;
         let (answer, body) = self.ask_whole(at, &ask, most, "max-manifest-bytes", call, budget)?;
         let named = match reference {
             TagOrDigest::Digest(digest) => Some(digest.clone()),
@@ -351,7 +356,7 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         .get(header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes);
     let Some(told) = told else { return Ok(()) };
-    let told = String::from_utf8_lossy(told).into_owned();
+    let told = String::from_utf8_lossy(told);
     let refuse = |why: String| {
         Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
     };
@@ -373,6 +378,37 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
 
 /// The `mediaType` a manifest states of itself.
 fn own_type(body: &[u8]) -> Option<String> {
-    let manifest: Value = serde_json::from_slice(body).ok()?;
-    manifest.get("mediaType")?.as_str().map(str::to_owned)
+    // What else is in it is only passed over.
+    let manifest: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+    serde_json::from_str(manifest.get("mediaType")?.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_types_are_accepted() {
+        assert_eq!(ACCEPT, media_type::MANIFEST_TYPES.join(","));
+    }
+
+    #[test]
+    fn what_a_manifest_says_it_is() {
+        for (text, want) in [
+            (
+                r#"{"layers":[{"mediaType":"b"}],"mediaType":"a"}"#,
+                Some("a"),
+            ),
+            (r#"{"mediaType":"a","mediaType":"b"}"#, Some("b")),
+            (r#"{"mediaType":"\u0061"}"#, Some("a")),
+            (r#"{"mediaType":1}"#, None),
+            (r#"{"mediaType":null}"#, None),
+            (r#"{"layers":[{"mediaType":"b"}]}"#, None),
+            (r#"["mediaType"]"#, None),
+            (r#"{"mediaType":"a""#, None),
+            ("", None),
+        ] {
+            assert_eq!(own_type(text.as_bytes()).as_deref(), want, "{text}");
+        }
+    }
 }
