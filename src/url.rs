@@ -4,7 +4,7 @@
 //! control characters, no other scheme. Path and query are kept byte for byte, because signed URLs break
 //! when they are normalised.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use zeroize::Zeroizing;
@@ -152,10 +152,11 @@ impl Url {
             return Url::parse(reference);
         }
         let (path, query) = split_target(reference);
-        let mut url = self.clone();
+        let query = query.map(|q| Zeroizing::new(encode(q)));
         if path.is_empty() {
+            let mut url = self.clone();
             if query.is_some() {
-                url.query = query.map(|q| Zeroizing::new(encode(q)));
+                url.query = query;
             }
             return Ok(url);
         }
@@ -168,9 +169,17 @@ impl Url {
                 .map_or("/", |i| self.path.get(..=i).unwrap_or("/"));
             format!("{folder}{path}")
         };
-        url.path = encode(&remove_dot_segments(&merged));
-        url.query = query.map(|q| Zeroizing::new(encode(q)));
-        Ok(url)
+        let path = if merged.contains("/.") {
+            encode(&remove_dot_segments(&merged))
+        } else {
+            encode(&merged)
+        };
+        Ok(Url {
+            origin: self.origin.clone(),
+            port: self.port,
+            path,
+            query,
+        })
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -191,7 +200,7 @@ impl Url {
 
     /// The whole URL with its query, to be sent, never to be shown.
     pub(crate) fn wire(&self) -> Zeroizing<String> {
-        let mut out = self.to_string();
+        let mut out = self.shown();
         if let Some(query) = &self.query {
             // All the room at once: growing would leave a copy behind.
             out.reserve(query.len() + 1);
@@ -199,6 +208,14 @@ impl Url {
             out.push_str(query);
         }
         Zeroizing::new(out)
+    }
+
+    /// What `Display` shows.
+    pub(crate) fn shown(&self) -> String {
+        // The longest of "https://" and ":65535" beside the rest.
+        let mut out = String::with_capacity(self.origin.host.len() + self.path.len() + 14);
+        let _ = write!(out, "{self}");
+        out
     }
 
     /// Path and query as they go into the request line.
@@ -246,12 +263,9 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}",
-            scheme_text(self.origin.scheme),
-            self.origin.host
-        )?;
+        for part in [scheme_text(self.origin.scheme), "://", &self.origin.host] {
+            f.write_str(part)?;
+        }
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }
@@ -310,7 +324,12 @@ fn check_characters(text: &str) -> Result<()> {
             "the URL is longer than {MAX_URL} bytes"
         )));
     }
-    if text.chars().any(char::is_control) {
+    let has_control = if text.is_ascii() {
+        text.bytes().any(|b| b.is_ascii_control())
+    } else {
+        text.chars().any(char::is_control)
+    };
+    if has_control {
         return Err(Error::syntax("the URL has a control character in it"));
     }
     Ok(())
@@ -417,23 +436,21 @@ fn remove_dot_segments(path: &str) -> String {
 
 /// Percent-encodes what may not stand in a path or query at all and leaves the rest as it is.
 fn encode(text: &str) -> String {
+    let is_bad = |byte| {
+        matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0..=b' ' | 0x7f..
+        )
+    };
+    if !text.bytes().any(is_bad) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
-        match byte {
-            b'"'
-            | b'<'
-            | b'>'
-            | b'\\'
-            | b'^'
-            | b'`'
-            | b'{'
-            | b'|'
-            | b'}'
-            | 0..=b' '
-            | 0x7f..=0xff => {
-                percent(&mut out, byte);
-            }
-            _ => out.push(char::from(byte)),
+        if is_bad(byte) {
+            percent(&mut out, byte);
+        } else {
+            out.push(char::from(byte));
         }
     }
     out
