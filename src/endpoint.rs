@@ -1,5 +1,6 @@
 //! A host made ready: the connections, the policy and the credentials that requests to it go with.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -243,6 +244,8 @@ pub(crate) struct Site {
     /// The same over plain http, for a host that need not have TLS.
     plain: Option<Endpoint>,
     speaks_plain: OnceLock<bool>,
+    /// `failed` is set: every request asks.
+    has_failed: AtomicBool,
     failed: Mutex<Option<Instant>>,
 }
 
@@ -258,6 +261,7 @@ impl Site {
             main: Endpoint::new(&host, &host.root, purpose)?,
             plain,
             speaks_plain: OnceLock::new(),
+            has_failed: AtomicBool::new(false),
             failed: Mutex::default(),
         })
     }
@@ -311,14 +315,20 @@ impl Site {
 
     /// Remembers for a while that the host did not serve.
     pub(crate) fn shun(&self, yes: bool) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = yes.then(Instant::now);
+        if yes || self.has_failed.load(Ordering::Relaxed) {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            *failed = yes.then(Instant::now);
+            self.has_failed.store(yes, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn is_shunned(&self) -> bool {
-        self.failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some_and(|at| at.elapsed() < SHUNNED)
+        self.has_failed.load(Ordering::Relaxed)
+            && self
+                .failed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some_and(|at| at.elapsed() < SHUNNED)
     }
 }
 
