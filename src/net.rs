@@ -28,6 +28,7 @@ use crate::hosts::HostTrust;
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
 use crate::process::PerProcess;
+use crate::response::content_length;
 use crate::secret::Secrets;
 use crate::url::{Origin, Url};
 use address::{Home, Rule};
@@ -38,6 +39,9 @@ use tls::{Tls, Trust, Wire};
 
 /// Bytes read from and written to a connection at a time.
 pub(crate) const BUFFER: usize = 128 * 1024;
+
+/// Bytes of a short body read at a time.
+const PIECE: usize = 16 * 1024;
 
 /// How long an unused connection is kept.
 const IDLE: Duration = Duration::from_secs(30);
@@ -65,6 +69,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) url: &'a Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Outgoing<'a>,
+    /// A kept connection is taken as it is: if it was closed, another is tried.
+    pub(crate) trusts_kept: bool,
     /// Addresses the connection may go to.
     pub(crate) rule: Rule,
     /// Who learns the connected address.
@@ -143,7 +149,7 @@ impl Net {
             0 => None,
             most => Some(gate::enter(exchange.url.origin(), most, call)?),
         };
-        call.begin_attempt(exchange.rule, exchange.home);
+        call.begin_attempt(exchange.rule, exchange.home, exchange.trusts_kept);
         let agent = self
             .agent
             .lock()
@@ -218,13 +224,14 @@ impl Net {
                 .is_none_or(|n| n != "0");
         Ok(Incoming {
             status: head.status.as_u16(),
-            headers: head.headers,
             body: Body {
                 reader: Some(Box::new(body.into_reader())),
                 place: place.filter(|_| has_body),
                 call: Arc::clone(call),
-                host: url.to_string(),
+                host: url.shown(),
+                told: content_length(&head.headers),
             },
+            headers: head.headers,
         })
     }
 }
@@ -325,6 +332,8 @@ pub(crate) struct Body {
     place: Option<gate::Place>,
     call: Arc<Call>,
     host: String,
+    /// The length that the head told.
+    told: Option<u64>,
 }
 
 impl Body {
@@ -382,22 +391,25 @@ impl Body {
     }
 
     fn read_onto(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool> {
-        // Small: most of what is read this way is, and clearing more would cost more than reading it.
-        let mut piece = [0; 16 * 1024];
+        // What the head told, and a little to see the end with; a piece at a time, for it may tell anything.
+        let told = self
+            .told
+            .map_or(PIECE, |n| usize::try_from(n).unwrap_or(PIECE));
         loop {
-            let n = self.read(&mut piece)?;
-            let room = most - out.len();
-            let piece = piece.get(..n).unwrap_or_default();
-            if n > room {
-                out.extend_from_slice(piece.get(..room).unwrap_or_default());
-                return Ok(true);
-            }
-            if n == 0 {
+            let have = out.len();
+            let piece = (told.saturating_sub(have) + 64).min(PIECE);
+            out.try_reserve(piece)
+                .map_err(|_| Error::limit("there is not enough memory for the body"))?;
+            out.resize(have + piece, 0);
+            let got = self.read(out.get_mut(have..).unwrap_or_default());
+            out.truncate(have + *got.as_ref().unwrap_or(&0));
+            if got? == 0 {
                 return Ok(false);
             }
-            out.try_reserve(n)
-                .map_err(|_| Error::limit("there is not enough memory for the body"))?;
-            out.extend_from_slice(piece);
+            if out.len() > most {
+                out.truncate(most);
+                return Ok(true);
+            }
         }
     }
 
@@ -409,7 +421,7 @@ impl Body {
 
 /// What the engine reports, with the host and in our terms.
 fn explain(e: ureq::Error, url: &Url) -> Error {
-    let host = url.to_string();
+    let host = url.shown();
     match e {
         ureq::Error::Io(e) => explain_io(&e, &host),
         ureq::Error::LargeResponseHeader(_, most) => Error::limit(format!(

@@ -130,12 +130,14 @@ impl Route<'_> {
         let mut stale = 0;
         loop {
             let authorization = if carries { signer.sign(budget)? } else { None };
-            let attempt = self.attempt(method, &url, message, body, authorization, &passage);
             let repeats = match message.repeat {
                 Repeat::ByMethod => is_idempotent(method),
                 Repeat::Always => true,
                 Repeat::Never => false,
             };
+            let headers = self.headers(message, body.is_some(), authorization, &passage);
+            let trusts_kept = repeats && stale == 0;
+            let attempt = self.attempt(method, &url, headers, body, &passage, trusts_kept);
             let may_repeat = repeats || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
@@ -218,26 +220,23 @@ impl Route<'_> {
         }
     }
 
-    fn attempt(
+    /// The header fields of an attempt.
+    fn headers(
         &self,
-        method: &str,
-        url: &Url,
         message: &Message<'_>,
-        body: Option<Payload<'_>>,
+        has_body: bool,
         authorization: Option<HeaderValue>,
         passage: &Passage,
-    ) -> Result<Incoming> {
-        let mut headers = message.headers.clone();
-        if body.is_none() {
-            headers.retain(|(name, _)| name != header::CONTENT_TYPE || message.body.is_none());
-        }
-        if !passage.is_home {
-            headers.retain(|(name, _)| is_portable(name));
-        }
-        if let Some(value) = authorization {
-            headers.retain(|(name, _)| name != header::AUTHORIZATION);
-            headers.push((header::AUTHORIZATION, value));
-        }
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let lost_its_body = message.body.is_some() && !has_body;
+        let goes = |name: &HeaderName| {
+            !(lost_its_body && name == header::CONTENT_TYPE)
+                && (passage.is_home || is_portable(name))
+                && !(authorization.is_some() && name == header::AUTHORIZATION)
+        };
+        let given = message.headers.iter().filter(|(name, _)| goes(name));
+        let mut headers: Vec<_> = given.cloned().collect();
+        headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
         for (name, value) in headers.iter().filter(|(name, _)| !is_portable(name)) {
             if name == header::COOKIE {
                 self.call.secrets().remember_cookies(value.as_bytes());
@@ -245,6 +244,18 @@ impl Route<'_> {
                 self.call.secrets().remember_field(value.as_bytes());
             }
         }
+        headers
+    }
+
+    fn attempt(
+        &self,
+        method: &str,
+        url: &Url,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        body: Option<Payload<'_>>,
+        passage: &Passage,
+        trusts_kept: bool,
+    ) -> Result<Incoming> {
         let log = &self.call.log;
         log.debug(|| format!("> {method} {url}"));
         let mut opened;
@@ -268,6 +279,7 @@ impl Route<'_> {
             url,
             headers,
             body: outgoing,
+            trusts_kept,
             rule: passage.rule,
             home: passage.home.clone(),
         };

@@ -90,6 +90,8 @@ pub(crate) struct Call {
     attempt: Mutex<Attempt>,
     /// The server stopped reading the request: the rest of its body need not be produced.
     body_unwanted: AtomicBool,
+    /// The attempt takes a kept connection without a second look.
+    trusts_kept: AtomicBool,
     /// The attempt runs on a connection that served an earlier request.
     on_used_connection: AtomicBool,
     /// A byte of the request was written.
@@ -156,6 +158,7 @@ impl Call {
             counts: true,
             attempt: Mutex::new(Attempt::new(now)),
             body_unwanted: AtomicBool::new(false),
+            trusts_kept: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
         })
@@ -188,6 +191,7 @@ impl Call {
             counts: false,
             attempt: Mutex::new(Attempt::new(Instant::now())),
             body_unwanted: AtomicBool::new(false),
+            trusts_kept: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
         })
@@ -277,8 +281,10 @@ impl Call {
         self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins an attempt: which addresses it may connect to, and who learns where it went.
-    pub(crate) fn begin_attempt(&self, rule: Rule, home: Option<Arc<Home>>) {
+    /// Begins an attempt: which addresses it may connect to, who learns where it went, and whether it takes a kept
+    /// connection without a second look.
+    pub(crate) fn begin_attempt(&self, rule: Rule, home: Option<Arc<Home>>, trusts_kept: bool) {
+        self.trusts_kept.store(trusts_kept, Ordering::Relaxed);
         self.body_unwanted.store(false, Ordering::Relaxed);
         self.on_used_connection.store(false, Ordering::Relaxed);
         self.wrote.store(false, Ordering::Relaxed);
@@ -355,6 +361,10 @@ impl Call {
             "the proxy or TLS handshake took longer than tls-timeout-ms, {} ms",
             self.limits.handshake.as_millis()
         )))
+    }
+
+    pub(crate) fn trusts_kept(&self) -> bool {
+        self.trusts_kept.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_used_connection(&self) {

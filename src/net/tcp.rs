@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// RFC 8305 section 5: how long one address may keep the next one waiting.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
+/// How long a connection that was found open counts as open.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// Connects to the first of `addresses` that answers and `rule` allows, before `end`.
 pub(crate) fn connect(
     host: &str,
@@ -193,8 +196,8 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 pub(crate) struct Tcp {
     stream: TcpStream,
     buffers: WipedBuffers,
-    /// Nothing was read or written since the connection was last looked at.
-    idle: bool,
+    /// When the connection was found open, if nothing was read or written since.
+    seen_open: Option<Instant>,
     /// The peer takes no more; what it answered may still be read.
     write_closed: bool,
 }
@@ -204,32 +207,37 @@ impl Tcp {
         Self {
             stream,
             buffers: WipedBuffers::new(buffer),
-            idle: false,
+            seen_open: None,
             write_closed: false,
         }
     }
 
     /// Reads at least a byte; 0 is the end of the stream.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.idle = false;
+        self.seen_open = None;
         read_sliced(&self.stream, buf)
     }
 
     /// Writes all of `data`, or drops it when the peer has closed its side: it may have answered before.
     pub(crate) fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        self.idle = false;
+        self.seen_open = None;
         write_sliced(&self.stream, data, &mut self.write_closed)
     }
 
-    /// Whether the connection can take another request. Called once when it comes back to the pool and
-    /// once when it is taken out; only the second time is worth a system call.
+    /// Whether the connection can take another request. Called once when it comes back to the pool and once when it
+    /// is taken out, the second time with the pool locked: a request that can be repeated does without the second
+    /// look, if the first was a moment ago.
     pub(crate) fn is_open(&mut self) -> bool {
         if self.write_closed {
             return false;
         }
-        if !self.idle {
-            self.idle = true;
-            return true;
+        let is_taken = self.seen_open.is_some();
+        let call = if is_taken { call::current().ok() } else { None };
+        if let (Some(at), Some(call)) = (self.seen_open, &call) {
+            if call.trusts_kept() && at.elapsed() < MOMENT {
+                call.note_used_connection();
+                return true;
+            }
         }
         let mut byte = [0; 1];
         let open = matches!(
@@ -241,7 +249,8 @@ impl Tcp {
             Err(rustix::io::Errno::AGAIN)
         );
         if open {
-            if let Ok(call) = call::current() {
+            self.seen_open = Some(Instant::now());
+            if let Some(call) = call {
                 call.note_used_connection();
             }
         }
@@ -317,7 +326,7 @@ impl Transport for Tcp {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        self.idle = false;
+        self.seen_open = None;
         let is_head = call::is_head_next();
         let output = self.buffers.output().get(..amount).unwrap_or_default();
         let result = write_sliced(&self.stream, output, &mut self.write_closed);
@@ -328,7 +337,7 @@ impl Transport for Tcp {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.idle = false;
+        self.seen_open = None;
         let amount = read_sliced(&self.stream, self.buffers.input_append_buf())?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
