@@ -980,6 +980,16 @@ pub fn serve_bytes(request: &Request, digest: &str, bytes: &Arc<Vec<u8>>) -> Ans
     }
 }
 
+/// The bytes of a blob of `length` bytes that a request asks for; `None` if none of them can be sent.
+pub fn asked_for(request: &Request, length: usize) -> Option<Range<usize>> {
+    let range = request.header("range").unwrap_or_default();
+    match byte_range(range, length) {
+        ByteRange::All => Some(0..length),
+        ByteRange::Part(range) => Some(range),
+        ByteRange::Outside => None,
+    }
+}
+
 enum ByteRange {
     All,
     Part(Range<usize>),
