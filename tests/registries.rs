@@ -3,9 +3,11 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use registry_transport::creds::Creds;
 use registry_transport::pages::Names;
@@ -13,7 +15,8 @@ use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
 use support::c;
 use support::real::{DockerRegistry, Guarded, cert_dir, skopeo_ok};
-use support::registry::Registry;
+use support::registry::{Registry, sha256};
+use support::server::{Gate, PATIENCE, Server, lock};
 use support::token::TokenServer;
 
 fn users() -> TokenServer {
@@ -520,109 +523,226 @@ fn catalog_tags_and_errors() {
     assert!(!error.message().contains("wrong"));
 }
 
-/// Docker schema 2 and a multi-architecture index, pushed by one side and taken by the other.
-#[test]
-fn other_kinds_of_images() {
-    let folder = tempfile::tempdir().unwrap();
-    let source = layout(&folder.path().join("in"), 3);
-    let open = DockerRegistry::open();
-    let image = |name: &str| format!("{}/demo/{name}:v1", open.authority());
-    let (from, to) = (
-        format!("oci:{}:v1", source.display()),
-        format!("docker://{}", image("schema2")),
-    );
-    skopeo_ok(&[
-        "copy",
-        "--format=v2s2",
-        "--dest-tls-verify=false",
-        &from,
-        &to,
-    ]);
-    let transport = Transport::new(
-        &format!("{}/demo/schema2", open.authority()),
-        Actions::pull(),
-        None,
-        None,
-    )
-    .unwrap();
-    let manifest = transport.manifest_get("v1", None).unwrap();
-    assert_eq!(
-        manifest.header("content-type"),
-        Some("application/vnd.docker.distribution.manifest.v2+json")
-    );
-    let out = folder.path().join("schema2");
-    run("pull", &[&image("schema2"), out.to_str().unwrap()]);
-    let digest = manifest.digest().unwrap().hex().to_owned();
-    assert!(blobs(&out).contains(&digest));
-    // An index: pushed from a layout by the example, copied by it, and taken whole by skopeo.
-    let registry = Registry::open();
-    let platforms = [("linux", "amd64"), ("linux", "arm64")];
-    registry.seed_index("demo/app", "v1", &platforms, &[100_000, 200_000]);
-    let index = folder.path().join("index");
-    registry.write_layout("demo/app", "v1", &index);
-    run("push", &[index.to_str().unwrap(), &image("index")]);
-    run("copy", &[&image("index"), &image("copied")]);
-    let out = folder.path().join("all");
-    let (from, to) = (
-        format!("docker://{}", image("copied")),
-        format!("oci:{}:v1", out.display()),
-    );
-    skopeo_ok(&[
-        "copy",
-        "--all",
-        "--preserve-digests",
-        "--src-tls-verify=false",
-        &from,
-        &to,
-    ]);
-    assert_eq!(blobs(&out), blobs(&index));
-    let out = folder.path().join("one");
-    run(
-        "pull",
-        &[
-            "--platform",
-            "linux/arm64",
-            &image("copied"),
-            out.to_str().unwrap(),
-        ],
-    );
-    assert!(blobs(&out).len() > 2);
+/// The digests, without their algorithm, of what is in a folder that skopeo wrote in its own format.
+fn digests(folder: &Path) -> Vec<String> {
+    let mut digests: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name() != "version")
+        .map(|entry| sha256(&std::fs::read(entry.path()).unwrap())["sha256:".len()..].to_owned())
+        .collect();
+    digests.sort();
+    digests.dedup();
+    digests
 }
 
-/// A pull that is killed at some moment leaves whole blobs and partial ones, and the next run continues.
+/// Images of both formats, single ones and indexes: what skopeo pushed is pulled, what was pulled is pushed and taken
+/// by skopeo, with the same digests everywhere, from a registry with tokens.
+#[test]
+fn every_kind_of_image_goes_both_ways() {
+    const PLATFORMS: [(&str, &str); 2] = [("linux", "amd64"), ("linux", "arm64")];
+    let guarded = Guarded::start(users());
+    let authority = guarded.registry.authority();
+    let ca = guarded.ca.path().to_str().unwrap();
+    let signed_in = ["-u", "demo", "--ca", ca];
+    let certs = cert_dir(&guarded.ca);
+    let from_there = [
+        format!("--src-cert-dir={certs}"),
+        "--src-creds=demo:pass".to_owned(),
+    ];
+    let to_there = [
+        format!("--dest-cert-dir={certs}"),
+        "--dest-creds=demo:pass".to_owned(),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // An image for each platform, and a single one.
+    let registry = Registry::open();
+    registry.seed_index("demo/app", "many", &PLATFORMS, &[100_000, 200_000]);
+    registry.seed("demo/app", "one", 3);
+    for source in ["many", "one"] {
+        registry.write_layout("demo/app", source, &at(source));
+    }
+    for (format, source, kind) in [
+        ("oci", "one", "application/vnd.oci.image.manifest.v1+json"),
+        ("oci", "many", "application/vnd.oci.image.index.v1+json"),
+        (
+            "v2s2",
+            "one",
+            "application/vnd.docker.distribution.manifest.v2+json",
+        ),
+        (
+            "v2s2",
+            "many",
+            "application/vnd.docker.distribution.manifest.list.v2+json",
+        ),
+    ] {
+        let what = format!("{source} in format {format}");
+        let image = format!("{authority}/demo/{source}:{format}");
+        let copy = |flags: &[String], from: &str, to: &str| {
+            let mut arguments = vec!["copy", "--all"];
+            arguments.extend(flags.iter().map(String::as_str));
+            arguments.extend([from, to]);
+            skopeo_ok(&arguments);
+        };
+        let raw = |image: &str| {
+            let certs = format!("--cert-dir={certs}");
+            let image = format!("docker://{image}");
+            skopeo_ok(&["inspect", "--raw", &certs, "--creds=demo:pass", &image])
+        };
+        // By skopeo to the registry, and back for comparison.
+        let flags = [&to_there[..], &[format!("--format={format}")]].concat();
+        let layout = format!("oci:{}:{source}", at(source).display());
+        copy(&flags, &layout, &format!("docker://{image}"));
+        let seen = at(&format!("{source}-{format}-seen"));
+        copy(
+            &from_there,
+            &format!("docker://{image}"),
+            &format!("dir:{}", seen.display()),
+        );
+        let manifest = raw(&image);
+        let told: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        assert_eq!(told["mediaType"], kind, "{what}");
+        // The example pulls it: every platform into one folder, which is made a layout of the whole.
+        let pulled = at(&format!("{source}-{format}-pulled"));
+        let folder = pulled.to_str().unwrap();
+        for (os, arch) in PLATFORMS.iter().take(if source == "many" { 2 } else { 1 }) {
+            let platform = format!("{os}/{arch}");
+            let arguments = [&signed_in[..], &["--platform", &platform, &image, folder]].concat();
+            run("pull", &arguments);
+        }
+        let digest = sha256(manifest.as_bytes());
+        let (_, hex) = digest.split_once(':').unwrap();
+        std::fs::write(pulled.join("blobs/sha256").join(hex), &manifest).unwrap();
+        let index = serde_json::json!({"schemaVersion": 2, "manifests": [{
+            "mediaType": kind, "digest": digest, "size": manifest.len(),
+        }]});
+        std::fs::write(pulled.join("index.json"), index.to_string()).unwrap();
+        assert_eq!(blobs(&pulled), digests(&seen), "{what}");
+        // The other example pushes it, and skopeo finds the same.
+        let pushed = format!("{authority}/demo/pushed-{source}:{format}");
+        run("push", &[&signed_in[..], &[folder, &pushed]].concat());
+        assert_eq!(raw(&pushed), manifest, "{what}");
+        let taken = at(&format!("{source}-{format}-taken"));
+        copy(
+            &from_there,
+            &format!("docker://{pushed}"),
+            &format!("dir:{}", taken.display()),
+        );
+        assert_eq!(digests(&taken), digests(&seen), "{what}");
+        // And so it does when the library has copied it, to another registry.
+        let open = DockerRegistry::open();
+        let copied = format!("{}/demo/copied:{format}", open.authority());
+        run("copy", &[&signed_in[..], &[&pushed, &copied]].concat());
+        let again = at(&format!("{source}-{format}-again"));
+        let plain = ["--src-tls-verify=false".to_owned()];
+        copy(
+            &plain,
+            &format!("docker://{copied}"),
+            &format!("dir:{}", again.display()),
+        );
+        assert_eq!(digests(&again), digests(&seen), "{what}");
+    }
+}
+
+/// The sizes of the files in a folder.
+fn sizes(folder: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let sizes = entries.filter_map(|entry| Some(entry.unwrap().metadata().ok()?.len()));
+    sizes.collect()
+}
+
+/// A pull that is killed at any moment leaves whole blobs and partial ones, and the next run asks for what is missing of
+/// each and for no more.
 #[test]
 fn killed_pulls_are_continued() {
     let registry = Registry::open();
-    registry.seed_sized("demo/app", "v1", ("linux", "amd64"), &[4_000_000; 3]);
-    let server = registry.start(None);
-    let image = format!("{}/demo/app:v1", server.authority());
+    let seeded = registry.seed_sized("demo/app", "v1", ("linux", "amd64"), &[1_500_000; 4]);
     let folder = tempfile::tempdir().unwrap();
     let reference = folder.path().join("reference");
     registry.write_layout("demo/app", "v1", &reference);
-    for milliseconds in [5, 15, 30, 60, 120] {
-        let out = folder.path().join(format!("out{milliseconds}"));
+    let names = blobs(&reference);
+    // The number of the layer's answer that waits, after how much of it, and for what.
+    let stop = Arc::<Mutex<Option<(usize, usize, Gate)>>>::default();
+    let (next, layers) = (Arc::clone(&stop), seeded.layers.clone());
+    let server = Server::start(move |request| {
+        let answer = registry.answer(request);
+        let is_layer = layers
+            .iter()
+            .any(|layer| request.path.ends_with(&layer.digest));
+        match &mut *lock(&next) {
+            Some((0, n, gate)) if is_layer => answer.stall_after(*n, gate),
+            Some((before, ..)) if is_layer => {
+                *before -= 1;
+                answer
+            }
+            _ => answer,
+        }
+    });
+    let image = format!("{}/demo/app:v1", server.authority());
+    let mut random = fastrand::Rng::with_seed(5);
+    let mut continued = 0;
+    for kill in 0..30 {
+        let out = folder.path().join(format!("out{kill}"));
+        let gate = Gate::new();
+        let (before, n) = (random.usize(0..4), random.usize(1..1_500_000));
+        *lock(&stop) = Some((before, n, gate.clone()));
+        let jobs = if kill % 2 == 0 { "1" } else { "3" };
         let mut child = Command::new(example("pull"))
-            .args(["-q", "--jobs", "2", &image, out.to_str().unwrap()])
+            .args(["-q", "--jobs", jobs, &image, out.to_str().unwrap()])
             .spawn()
             .unwrap();
-        std::thread::park_timeout(std::time::Duration::from_millis(milliseconds));
-        let _ = child.kill();
+        let what = format!("kill {kill}, at {n} of layer {before}");
+        assert!(gate.wait_reached(1), "{what}");
+        let (in_blobs, end) = (out.join("blobs/sha256"), Instant::now() + PATIENCE);
+        // Every other time all that was sent has got into its file.
+        while kill % 4 < 2 && !sizes(&in_blobs).contains(&(n as u64)) {
+            assert!(Instant::now() < end, "{what}");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
         child.wait().unwrap();
-        if out.join("blobs/sha256").exists() {
-            for entry in std::fs::read_dir(out.join("blobs/sha256")).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                let bytes = std::fs::read(out.join("blobs/sha256").join(&name)).unwrap();
-                assert!(
-                    name.starts_with('.') || support::registry::sha256(&bytes).ends_with(&name),
-                    "{name}"
-                );
+        *lock(&stop) = None;
+        // What each blob must be asked for from.
+        let mut left = HashMap::new();
+        for entry in std::fs::read_dir(&in_blobs).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            let bytes = std::fs::read(entry.path()).unwrap();
+            match name.strip_prefix('.').and_then(|rest| rest.split_once('.')) {
+                Some((digest, _)) => {
+                    let whole = std::fs::read(reference.join("blobs/sha256").join(digest)).unwrap();
+                    assert!(whole.starts_with(&bytes), "{what}: {name}");
+                    let rest = (bytes.len() < whole.len()).then_some(bytes.len());
+                    left.insert(digest.to_owned(), rest);
+                }
+                None => {
+                    assert!(sha256(&bytes).ends_with(&name), "{what}: {name}");
+                    left.insert(name, None);
+                }
             }
         }
+        server.clear();
         run("pull", &["-q", &image, out.to_str().unwrap()]);
-        let whole: Vec<_> = blobs(&out)
-            .into_iter()
-            .filter(|n| !n.starts_with('.'))
-            .collect();
-        assert_eq!(whole, blobs(&reference));
+        assert_eq!(blobs(&out), names, "{what}");
+        for name in &names {
+            if seeded.manifest.digest.ends_with(name) {
+                continue;
+            }
+            let asked: Vec<_> = server
+                .requests()
+                .iter()
+                .filter(|request| request.path.ends_with(&format!("/blobs/sha256:{name}")))
+                .map(|request| request.header("range").unwrap_or_default().to_owned())
+                .collect();
+            let wanted = match left.get(name) {
+                Some(None) => vec![],
+                None | Some(Some(0)) => vec![String::new()],
+                Some(Some(n)) => vec![format!("bytes={n}-")],
+            };
+            assert_eq!(asked, wanted, "{what}: {name}");
+            continued += asked.iter().filter(|range| !range.is_empty()).count();
+        }
     }
+    assert!(continued >= 15, "{continued} blobs were continued");
 }
