@@ -136,8 +136,11 @@ impl Hasher {
 
     /// The digest of all that was taken in.
     pub fn finish(self) -> Digest {
-        let mut text = format!("{}:", self.algorithm.name());
-        for byte in self.context.finish().as_ref() {
+        let (name, sum) = (self.algorithm.name(), self.context.finish());
+        let mut text = String::with_capacity(name.len() + 1 + 2 * sum.as_ref().len());
+        text.push_str(name);
+        text.push(':');
+        for byte in sum.as_ref() {
             for nibble in [byte >> 4, byte & 15] {
                 text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
             }

@@ -61,6 +61,9 @@ impl<'a> Ask<'a> {
 pub(crate) struct Endpoint {
     host: Arc<Host>,
     base: Url,
+    /// Where the paths of the repository begin.
+    repository: Option<Url>,
+    authority: Arc<str>,
     net: Net,
     policy: Policy,
     auth: Authenticator,
@@ -77,9 +80,10 @@ impl Endpoint {
         } else {
             purpose.creds.clone()
         };
+        let repository = host.repository.as_ref();
         let subject = Subject {
             registry: host.authority.key(),
-            repository: host.repository.as_ref(),
+            repository,
             actions: purpose.actions,
         };
         Ok(Self {
@@ -87,6 +91,10 @@ impl Endpoint {
             policy: Policy::new(base.origin().clone(), purpose.options),
             auth: Authenticator::new(creds, &subject, purpose.options),
             base: base.clone(),
+            repository: repository
+                .map(|name| base.resolve(&format!("{name}/")))
+                .transpose()?,
+            authority: base.authority().into(),
             host: Arc::clone(host),
             is_elsewhere,
             max_redirects: purpose.options.number(Number::MaxRedirects),
@@ -100,6 +108,11 @@ impl Endpoint {
     /// The root of the API.
     pub(crate) fn base(&self) -> &Url {
         &self.base
+    }
+
+    /// Host and port.
+    pub(crate) fn authority(&self) -> &Arc<str> {
+        &self.authority
     }
 
     pub(crate) fn net(&self) -> &Net {
@@ -116,13 +129,13 @@ impl Endpoint {
 
     /// URL of `path` of the repository, such as `blobs/sha256:...`.
     pub(crate) fn repository_url(&self, path: &str) -> Result<Url> {
-        let Some(repository) = &self.host.repository else {
+        let Some(repository) = &self.repository else {
             return Err(Error::argument(format!(
                 "the transport for {} names no repository, which this call needs",
                 self.host.authority
             )));
         };
-        self.base.resolve(&format!("{repository}/{path}"))
+        repository.resolve(path)
     }
 
     /// Sends a request with the credentials for the host and gives whatever answer comes.

@@ -151,7 +151,7 @@ impl HostReport {
         let endpoint = site.known_endpoint();
         let host = endpoint.host();
         Ok(Self {
-            host: endpoint.base().authority(),
+            host: endpoint.authority().to_string(),
             root: endpoint.base().to_string(),
             or_plain: (!site.is_decided())
                 .then(|| host.plain_root.as_ref().map(Url::to_string))

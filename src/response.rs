@@ -33,7 +33,7 @@ pub(crate) struct Head {
     pub(crate) headers: HeaderMap,
     pub(crate) url: Url,
     /// Of the registry's host that answered.
-    pub(crate) authority: String,
+    pub(crate) authority: Arc<str>,
     pub(crate) digest: Option<Digest>,
     pub(crate) is_anonymous: bool,
 }
@@ -106,7 +106,7 @@ impl Response {
                 status,
                 headers,
                 url,
-                authority: endpoint.base().authority(),
+                authority: Arc::clone(endpoint.authority()),
                 digest,
                 is_anonymous: endpoint.auth().fell_back(),
             }),

@@ -4,7 +4,7 @@
 //! control characters, no other scheme. Path and query are kept byte for byte, because signed URLs break
 //! when they are normalised.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use zeroize::Zeroizing;
@@ -167,7 +167,7 @@ impl Url {
                 .path
                 .rfind('/')
                 .map_or("/", |i| self.path.get(..=i).unwrap_or("/"));
-            format!("{folder}{path}")
+            [folder, path].concat()
         };
         let path = if merged.contains("/.") {
             encode(&remove_dot_segments(&merged))
@@ -214,7 +214,14 @@ impl Url {
     pub(crate) fn shown(&self) -> String {
         // The longest of "https://" and ":65535" beside the rest.
         let mut out = String::with_capacity(self.origin.host.len() + self.path.len() + 14);
-        let _ = write!(out, "{self}");
+        for part in [scheme_text(self.origin.scheme), "://", &self.origin.host] {
+            out.push_str(part);
+        }
+        if let Some(port) = self.port {
+            out.push(':');
+            out.push_str(&port.to_string());
+        }
+        out.push_str(&self.path);
         out
     }
 
@@ -263,13 +270,7 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for part in [scheme_text(self.origin.scheme), "://", &self.origin.host] {
-            f.write_str(part)?;
-        }
-        if let Some(port) = self.port {
-            write!(f, ":{port}")?;
-        }
-        f.write_str(&self.path)
+        f.write_str(&self.shown())
     }
 }
 
