@@ -78,6 +78,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A failure of this kind. `message` says what failed, on which host, and what to do.
+    #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -151,6 +152,8 @@ impl Error {
     }
 
     /// Puts a remark behind the message.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn remark(mut self, what: impl fmt::Display) -> Self {
         self.0.message = one_line(format!("{}; {what}", self.0.message));
         self
@@ -172,6 +175,8 @@ impl Error {
     }
 
     /// Puts `what` and a colon before the message.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         self.0.message = one_line(format!("{what}: {}", self.0.message));
         self
@@ -199,8 +204,9 @@ impl std::error::Error for Error {}
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident => $kind:ident,)*) => {
+        // Out of the way of what goes well, which is smaller and faster so.
         impl Error {
-            $($(#[$doc])* pub(crate) fn $name(message: impl Into<String>) -> Self {
+            $($(#[$doc])* #[cold] #[inline(never)] pub(crate) fn $name(message: impl Into<String>) -> Self {
                 Self::new(ErrorKind::$kind, message)
             })*
         }
