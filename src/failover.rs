@@ -1,6 +1,7 @@
 //! Several hosts for one pull: which to ask first, when to ask the next, and what to say when none served.
 
 use crate::error::{Error, ErrorKind};
+use crate::sorted::in_order;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +48,11 @@ pub(crate) fn judge(e: &Error) -> Verdict {
 /// The order in which hosts are asked: the one that served before, then as the configuration says, and those
 /// that failed a short while ago after all others.
 pub(crate) fn order(hosts: &[(usize, bool)], prefer: Option<usize>) -> Vec<usize> {
-    let mut hosts = hosts.to_vec();
-    hosts.sort_by_key(|(host, shunned)| (*shunned, Some(*host) != prefer));
-    hosts.into_iter().map(|(host, _)| host).collect()
+    let last = |(host, shunned): &(usize, bool)| (*shunned, Some(*host) != prefer);
+    in_order(hosts, |a, b| last(a).cmp(&last(b)))
+        .into_iter()
+        .map(|(host, _)| *host)
+        .collect()
 }
 
 /// What the hosts said that did not serve.

@@ -102,6 +102,7 @@ mod retry_after;
 mod save;
 mod scope;
 mod send;
+mod sorted;
 mod token;
 mod url;
 mod verify;

@@ -2,7 +2,6 @@
 //!
 //! Each segment is kept in memory until its turn, so that what is written of a blob is always a prefix of it.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,6 +10,7 @@ use crate::blob::Place;
 use crate::error::Result;
 use crate::net::call::{Call, SLICE};
 use crate::process::{Worker, is_this};
+use crate::sorted::SortedMap;
 use crate::verify::Stream;
 
 /// Bytes of a segment.
@@ -26,7 +26,7 @@ pub(crate) struct Parallel {
     current: Vec<u8>,
     passed: usize,
     /// Segments that came before their turn.
-    early: BTreeMap<u64, Result<Vec<u8>>>,
+    early: SortedMap<u64, Result<Vec<u8>>>,
     results: Option<Receiver<(u64, Result<Vec<u8>>)>>,
     process: u32,
     plan: Arc<Plan>,
@@ -124,7 +124,7 @@ impl Parallel {
             position: first,
             current: begun,
             passed: 0,
-            early: BTreeMap::new(),
+            early: SortedMap::default(),
             results: Some(results),
             process: std::process::id(),
             plan,

@@ -1,10 +1,10 @@
 //! Scopes of access tokens: `type:name:actions` (distribution, token scope documentation).
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::name::Repository;
+use crate::sorted::{SortedMap, in_order};
 
 /// Most scopes and actions a set takes in: challenges are written by the peer.
 const MAX_SCOPES: usize = 64;
@@ -12,7 +12,7 @@ const MAX_ACTIONS: usize = 16;
 
 /// A set of scopes, merged by resource. Equal sets are equal whatever order they were made in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Scopes(BTreeMap<String, Vec<String>>);
+pub(crate) struct Scopes(SortedMap<String, Vec<String>>);
 
 impl Scopes {
     /// The set of these scopes; what does not parse is left out.
@@ -41,22 +41,22 @@ impl Scopes {
             |text: &str| !text.is_empty() && text.bytes().all(|b| (b'!'..=b'~').contains(&b));
         if !plain(kind)
             || !plain(name)
-            || (self.0.len() >= MAX_SCOPES && !self.0.contains_key(resource))
+            || (self.0.len() >= MAX_SCOPES && self.0.get(resource).is_none())
         {
             return;
         }
-        let held = self.0.entry(resource.to_owned()).or_default();
+        let mut held = self.0.remove(resource).unwrap_or_default();
         for action in actions.split(',').filter(|a| plain(a)) {
             if held.len() < MAX_ACTIONS && !held.iter().any(|h| h == action) {
                 held.push(action.to_owned());
             }
         }
         if held.iter().any(|a| a == "*") {
-            *held = vec!["*".to_owned()];
+            held = vec!["*".to_owned()];
         }
-        held.sort_by_key(|action| (rank(action), action.clone()));
-        if held.is_empty() {
-            self.0.remove(resource);
+        if !held.is_empty() {
+            let held = in_order(held, |a, b| (rank(a), a).cmp(&(rank(b), b)));
+            self.0.insert(resource.to_owned(), held);
         }
     }
 

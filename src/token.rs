@@ -1,6 +1,5 @@
 //! Access tokens: what a token service answers, and the cache that threads and transports share.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use crate::flight::Flight;
 use crate::process::PerProcess;
 use crate::scope::Scopes;
 use crate::secret::Secret;
+use crate::sorted::SortedMap;
 use crate::url::Origin;
 
 /// Life of a token whose answer does not tell (distribution, token authentication specification).
@@ -128,7 +128,7 @@ pub(crate) struct Key {
 
 #[derive(Default)]
 struct Slots {
-    by_key: BTreeMap<Key, Arc<Flight<Token>>>,
+    by_key: SortedMap<Key, Arc<Flight<Token>>>,
     /// How many there may be before the dead ones are looked for.
     enough: usize,
 }
@@ -141,15 +141,16 @@ impl Slots {
         if self.by_key.len() >= self.enough.max(FEW_ENTRIES) {
             self.sweep();
         }
-        Arc::clone(self.by_key.entry(key.clone()).or_default())
+        let slot = Arc::default();
+        self.by_key.insert(key.clone(), Arc::clone(&slot));
+        slot
     }
 
     /// Forgets the tokens that are of no use any more. A process that makes credentials again and again leaves
     /// them behind; looking for them each time their number has doubled costs little.
     fn sweep(&mut self) {
-        self.by_key.retain(|_, slot| {
-            Arc::strong_count(slot) > 1 || !slot.is_vacant(|t| t.value.is_usable())
-        });
+        self.by_key
+            .retain(|slot| Arc::strong_count(slot) > 1 || !slot.is_vacant(|t| t.value.is_usable()));
         if self.by_key.len() >= MAX_ENTRIES {
             self.by_key.clear();
         }
@@ -157,13 +158,12 @@ impl Slots {
     }
 }
 
-/// Tokens and challenges by what they are for. Trees, since what is kept for the life of the process should not
-/// look lost to leak checkers, as the tables of hash maps do.
+/// Tokens and challenges by what they are for.
 #[derive(Default)]
 pub(crate) struct TokenCache {
     slots: Mutex<Slots>,
-    challenges: Mutex<BTreeMap<Origin, Known>>,
-    rotated: Mutex<BTreeMap<Rotated, Secret>>,
+    challenges: Mutex<SortedMap<Origin, Known>>,
+    rotated: Mutex<SortedMap<Rotated, Secret>>,
 }
 
 /// A refresh token as it was configured, at the service that replaces it; without the token itself.
@@ -200,7 +200,7 @@ impl TokenCache {
             .cloned()
     }
 
-    fn rotations(&self) -> MutexGuard<'_, BTreeMap<Rotated, Secret>> {
+    fn rotations(&self) -> MutexGuard<'_, SortedMap<Rotated, Secret>> {
         self.rotated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

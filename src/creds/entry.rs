@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::Credential;
 use crate::secret::Secret;
+use crate::sorted::in_order;
 
 /// Where a look-up ended. Holds no secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,15 +110,15 @@ pub(super) fn covering<'m>(
     registry: &str,
     repository: Option<&str>,
 ) -> Vec<(&'m str, &'m Value)> {
-    let mut found: Vec<_> = map
+    let found = map
         .iter()
-        .filter_map(|(key, value)| Some((rank(key, registry, repository)?, key.as_str(), value)))
-        .collect();
-    found.sort_by_key(|(rank, key, _)| (*rank, *key));
-    found
-        .into_iter()
-        .map(|(_, key, value)| (key, value))
-        .collect()
+        .filter_map(|(key, value)| Some((rank(key, registry, repository)?, key.as_str(), value)));
+    in_order(found, |(a, a_key, _), (b, b_key, _)| {
+        (a, a_key).cmp(&(b, b_key))
+    })
+    .into_iter()
+    .map(|(_, key, value)| (key, value))
+    .collect()
 }
 
 /// Lower wins.

@@ -1,11 +1,12 @@
 //! The environment variables that say where credentials are, read once.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 
 use zeroize::Zeroize;
+
+use crate::sorted::SortedMap;
 
 const NAMES: [&str; 7] = [
     "DOCKER_AUTH_CONFIG",
@@ -22,7 +23,7 @@ const NAMES: [&str; 7] = [
 /// A variable that is set to nothing counts as not set. `Default` is an environment without variables. Values
 /// are wiped when dropped and not shown by `Debug`: `DOCKER_AUTH_CONFIG` holds credentials.
 #[derive(Clone, Default)]
-pub struct Env(BTreeMap<&'static str, OsString>);
+pub struct Env(SortedMap<&'static str, OsString>);
 
 impl Env {
     /// The variables as they are now.
@@ -71,7 +72,9 @@ impl Drop for Env {
 
 impl fmt::Debug for Env {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Env").field(&self.0.keys()).finish()
+        f.debug_tuple("Env")
+            .field(&self.0.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .finish()
     }
 }
 

@@ -7,6 +7,7 @@ use super::HostTrust;
 use crate::error::{Error, Result};
 use crate::file::file_error;
 use crate::options::{Options, Switch, Text};
+use crate::sorted::in_order;
 
 /// Where certificates of single hosts are kept.
 #[derive(Debug, Clone, Default)]
@@ -56,12 +57,12 @@ pub(super) fn split(list: &str) -> Vec<PathBuf> {
 /// What a host's folder holds: `*.crt` to trust, `*.cert` with the `*.key` of the same name to show.
 pub(crate) fn read(folder: &Path) -> Result<HostTrust> {
     let failed = |e: &std::io::Error| file_error("read", folder, e);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+    let files: Vec<PathBuf> = std::fs::read_dir(folder)
         .map_err(|e| failed(&e))?
         .map(|entry| entry.map(|e| e.path()))
         .collect::<Result<_, _>>()
         .map_err(|e| failed(&e))?;
-    files.sort();
+    let files = in_order(files, PathBuf::cmp);
     let with = |kind: &'static str| {
         files
             .iter()

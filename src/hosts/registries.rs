@@ -1,7 +1,6 @@
 //! `registries.conf` of podman, skopeo and buildah, version 2 (containers-registries.conf(5)): other locations,
 //! mirrors, blocked registries and short names.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::toml_file::{self, Table};
@@ -9,6 +8,7 @@ use super::{Host, Plan, Serves, common_name};
 use crate::error::{Error, Result};
 use crate::name::{self, Reference, Scheme};
 use crate::options::{Options, Switch, Text};
+use crate::sorted::{SortedMap, in_order};
 use crate::url::Url;
 
 /// The value of option `registries-conf` that stands for the usual places.
@@ -19,7 +19,7 @@ const USUAL: &str = "default";
 pub(crate) struct Config {
     registries: Vec<Registry>,
     /// Full names by short ones.
-    aliases: BTreeMap<String, String>,
+    aliases: SortedMap<String, String>,
     /// Where short names without an alias are looked for.
     search: Vec<String>,
 }
@@ -288,13 +288,14 @@ fn usual_files(options: &Options) -> Result<Vec<PathBuf>> {
         let Ok(entries) = std::fs::read_dir(&folder) else {
             continue;
         };
-        let mut dropped: Vec<PathBuf> = entries
+        let dropped: Vec<PathBuf> = entries
             .map(|entry| entry.map(|e| e.path()))
             .collect::<Result<_, _>>()
             .map_err(|e| crate::file::file_error("read", &folder, &e))?;
-        dropped.retain(|f| f.extension().is_some_and(|e| e == "conf"));
-        dropped.sort();
-        files.extend(dropped);
+        let dropped = dropped
+            .into_iter()
+            .filter(|f| f.extension().is_some_and(|e| e == "conf"));
+        files.extend(in_order(dropped, PathBuf::cmp));
     }
     // What the user was asked once.
     files.extend(cache.map(|folder| folder.join("containers/short-name-aliases.conf")));

@@ -7,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
 use crate::file::file_error;
+use crate::sorted::in_order;
 
 /// Largest configuration file.
 const MAX_FILE: u64 = 4 << 20;
@@ -140,8 +141,7 @@ impl<'t> Table<'t> {
                 .ok_or_else(|| self.wrong(key, "a table of tables"))?;
             found.push((at, name, table));
         }
-        found.sort_by_key(|(at, ..)| *at);
-        Ok(found
+        Ok(in_order(found, |(a, ..), (b, ..)| a.cmp(b))
             .into_iter()
             .map(|(_, name, table)| {
                 let path = self.path;

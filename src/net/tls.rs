@@ -26,6 +26,7 @@ use crate::hosts::HostTrust;
 use crate::hosts::certs::{self, Folders};
 use crate::options::{Options, Switch, Text};
 use crate::process::PerProcess;
+use crate::sorted::in_order;
 use crate::url::Origin;
 
 const HTTPS_PORT: u16 = 443;
@@ -170,9 +171,9 @@ impl Trust {
     fn make(&self, host: &HostTrust) -> Result<Arc<ClientConfig>> {
         let mut provider = rustls::crypto::ring::default_provider();
         // Servers commonly take the client's first choice: the cheapest that is strong, as browsers do.
-        provider
-            .cipher_suites
-            .sort_by_key(|suite| !is_aes_128(suite.suite()));
+        provider.cipher_suites = in_order(provider.cipher_suites, |a, b| {
+            is_aes_128(b.suite()).cmp(&is_aes_128(a.suite()))
+        });
         let provider = Arc::new(provider);
         let versions: &[&rustls::SupportedProtocolVersion] = if self.only_1_3 {
             &[&rustls::version::TLS13]
