@@ -86,6 +86,8 @@ pub(crate) struct HostTrust {
 pub(crate) struct Plan {
     pub(crate) hosts: Vec<Host>,
     pub(crate) home: usize,
+    /// Manifests that are not to be had of these hosts: their paths in the repository, and why.
+    pub(crate) refused: Vec<(String, String)>,
 }
 
 impl Plan {
@@ -103,17 +105,20 @@ impl Plan {
             }
         }
         if let Some(config) = registries::Config::of(options)? {
-            if let Some(plan) = config.plan(&own, options)? {
-                return Ok(plan);
-            }
+            let plan = config.plan(&own, options)?;
+            return Ok(Self {
+                refused: config.refused(&own),
+                ..plan.unwrap_or_else(|| Self::only(own))
+            });
         }
         Ok(Self::only(own))
     }
 
     fn only(host: Host) -> Self {
         Self {
-            hosts: vec![host.clone()],
+            hosts: vec![host],
             home: 0,
+            refused: Vec::new(),
         }
     }
 }

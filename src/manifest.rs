@@ -46,9 +46,12 @@ fn wanted(reference: &TagOrDigest) -> Wanted {
 }
 
 fn manifest_question<'a>(method: &'a str, reference: &TagOrDigest) -> Pull<'a> {
-    let path = format!("manifests/{reference}");
     let types = HeaderValue::from_static(ACCEPT);
-    Pull::new(method, path, wanted(reference)).header(header::ACCEPT, types)
+    Pull::new(method, path(reference), wanted(reference)).header(header::ACCEPT, types)
+}
+
+fn path(reference: &TagOrDigest) -> String {
+    format!("manifests/{reference}")
 }
 
 /// All manifest types.
@@ -75,6 +78,7 @@ impl Transport {
     pub(crate) fn manifest_get_at_home(&self, tag: &str, call: &Arc<Call>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag)?;
         let at = self.home_at(call)?;
+        self.check_path(&path(&reference))?;
         let got = self.manifest_at(&at, &reference, call, &mut self.budget())?;
         self.manifest_response(got, call)
     }
@@ -102,6 +106,7 @@ impl Transport {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
         let pull = manifest_question("HEAD", &reference);
+        self.check_path(&pull.path)?;
         let budget = self.budget();
         self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
             let answer = at.ask(&pull.ask(at.endpoint)?, &call, budget)?;
@@ -148,6 +153,7 @@ impl Transport {
     }
 
     fn manifest_ask(&self, reference: &TagOrDigest, call: &Arc<Call>) -> Result<Got> {
+        self.check_path(&path(reference))?;
         let budget = self.budget();
         self.over_hosts(wanted(reference), None, call, &budget, |at, budget| {
             self.manifest_at(at, reference, call, budget)

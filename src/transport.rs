@@ -41,6 +41,8 @@ struct Inner {
     sites: Vec<Arc<Site>>,
     /// The one for everything else.
     home: Arc<Site>,
+    /// Paths in the repository that are not asked for, and why.
+    refused: Vec<(String, String)>,
     options: Options,
     closes: Arc<CloseCount>,
     process: u32,
@@ -141,7 +143,11 @@ impl Transport {
             creds: creds.unwrap_or(&anonymous),
             options: &options,
         };
-        let Plan { mut hosts, home } = Plan::of(&authority, repository.as_ref(), &options)?;
+        let Plan {
+            mut hosts,
+            home,
+            refused,
+        } = Plan::of(&authority, repository.as_ref(), &options)?;
         // Who changes a registry has to see it as it is, not as a mirror remembers it.
         let home_index = if actions.only_pulls() {
             home
@@ -163,6 +169,7 @@ impl Transport {
             actions,
             sites,
             home,
+            refused,
             options,
             closes: Arc::default(),
             process: std::process::id(),
@@ -242,15 +249,24 @@ impl Transport {
 
     /// A request for content of the repository, which may be asked of any host that has it.
     fn as_pull<'r>(&self, request: &'r Request) -> Result<Option<Pull<'r>>> {
-        if self.0.sites.len() < 2 || request.is_signed() {
-            return Ok(None);
-        }
         let Some((path, wanted)) = request.content() else {
             return Ok(None);
         };
+        self.check_path(path)?;
+        if self.0.sites.len() < 2 || request.is_signed() {
+            return Ok(None);
+        }
         let mut pull = Pull::new(request.method()?, path.to_owned(), wanted);
         pull.headers = request.fields()?;
         Ok(Some(pull))
+    }
+
+    /// Whether content of the repository may be asked for, as `registries-conf` has it.
+    pub(crate) fn check_path(&self, path: &str) -> Result<()> {
+        match self.0.refused.iter().find(|(refused, _)| refused == path) {
+            Some((_, why)) => Err(Error::unsupported(why.as_str())),
+            None => Ok(()),
+        }
     }
 
     /// Sends `request` to `url` and checks the answer against what it accepts.

@@ -945,6 +945,58 @@ fn registries_conf() {
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
 }
 
+/// A tag or digest with a table of its own is not taken from where the rest of its repository is.
+#[test]
+fn tables_for_single_images() {
+    let registry = Registry::open();
+    let image = registry.seed("a/b", "v1", 1);
+    for tag in ["bad", "moved"] {
+        registry.set_tag("a/b", tag, &image.manifest.digest);
+    }
+    let other = registry.seed("a/b", "v2", 2).manifest.digest;
+    let server = registry.start(None);
+    let name = format!("{}/a/b", server.authority());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let table = |reference: &str, more: &str| {
+        format!("[[registry]]\nprefix = \"{name}{reference}\"\n{more}\n")
+    };
+    let tables = [
+        table(":bad", "blocked = true"),
+        table(":moved", "location = \"elsewhere.example/x:y\""),
+        table(&format!("@{other}"), "blocked = true"),
+        table("/c:v1", "blocked = true"),
+        table("c:v1", "blocked = true"),
+        table(":no:tag", "blocked = true"),
+    ];
+    std::fs::write(file.path(), tables.concat()).unwrap();
+    let mut options = plain();
+    let path = file.path().to_str().unwrap();
+    options.set_text("registries-conf", path).unwrap();
+    let transport = Transport::new(&name, Actions::pull(), None, Some(&options)).unwrap();
+    for (reference, words) in [
+        ("bad", ":bad is blocked"),
+        ("moved", ":moved alone"),
+        (other.as_str(), "is blocked"),
+    ] {
+        let got = transport.manifest_get(reference, None);
+        let head = transport.manifest_head(reference, None);
+        let request = Request::new(None, &format!("./manifests/{reference}"));
+        let raw = transport.request(&request, None);
+        for error in [got.unwrap_err(), head.unwrap_err(), raw.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            assert!(error.message().contains(words), "{error}");
+            assert!(error.message().contains(path), "{error}");
+        }
+    }
+    assert_eq!(server.count(), 0, "nothing was asked");
+    transport.manifest_get("v1", None).unwrap();
+    transport
+        .manifest_get(&image.manifest.digest, None)
+        .unwrap();
+    let bare = Transport::new(&server.authority(), Actions::pull(), None, Some(&options)).unwrap();
+    bare.ping(None).unwrap();
+}
+
 /// Short names: an alias, the one search registry, and no guess among several.
 #[test]
 fn short_names() {

@@ -44,7 +44,11 @@ pub(super) fn plan(folders: &str, own: &Host) -> Result<Option<Plan>> {
             .iter()
             .position(|h| h.serves.push)
             .unwrap_or(hosts.len() - 1);
-        Ok(Some(Plan { hosts, home }))
+        Ok(Some(Plan {
+            hosts,
+            home,
+            refused: Vec::new(),
+        }))
     })
 }
 

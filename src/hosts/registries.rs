@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::toml_file::{self, Table};
 use super::{Host, Plan, Serves, common_name};
 use crate::error::{Error, Result};
-use crate::name::{self, Reference, Scheme};
+use crate::name::{self, Reference, Scheme, TagOrDigest};
 use crate::options::{Options, Switch, Text};
 use crate::sorted::{SortedMap, in_order};
 use crate::url::Url;
@@ -145,7 +145,35 @@ impl Config {
         Ok(Some(Plan {
             home: hosts.len() - 1,
             hosts,
+            refused: Vec::new(),
         }))
+    }
+
+    /// The manifests of the repository that have a `[[registry]]` of their own, by their tag or digest, and why
+    /// they are not to be had: they are blocked, or kept in another place than the rest of the repository.
+    pub(super) fn refused(&self, own: &Host) -> Vec<(String, String)> {
+        if own.repository.is_none() {
+            return Vec::new();
+        }
+        let name = full_name(own);
+        let refused = self.registries.iter().filter_map(|registry| {
+            let reference = registry.prefix.strip_prefix(&name)?;
+            let reference = reference
+                .strip_prefix(':')
+                .filter(|tag| !tag.contains(':'))
+                .or_else(|| reference.strip_prefix('@').filter(|d| d.contains(':')))?;
+            let reference = TagOrDigest::parse(reference).ok()?;
+            let (prefix, file) = (&registry.prefix, registry.file.display());
+            let why = if registry.blocked {
+                format!("{prefix} is blocked in {file}")
+            } else {
+                format!(
+                    "{file} has a place for {prefix} alone, where a transport for the whole repository does not look"
+                )
+            };
+            Some((format!("manifests/{reference}"), why))
+        });
+        refused.collect()
     }
 }
 
