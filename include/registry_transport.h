@@ -573,7 +573,8 @@ rt_creds *rt_creds_docker(const char *path);
 /**
  * The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
  * config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
- * ~/.config/containers/auth.json, as the environment is now. Else as rt_creds_docker.
+ * ~/.config/containers/auth.json, as the environment is now, and the credential-helpers of registries.conf. Else as
+ * rt_creds_docker.
  */
 RT_API
 rt_creds *rt_creds_podman(const char *path);

@@ -4,7 +4,6 @@
 pub(crate) mod certs;
 mod containerd;
 pub mod registries;
-mod toml_file;
 
 use std::path::PathBuf;
 

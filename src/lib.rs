@@ -18,6 +18,7 @@
 //! name digest media_type url scope        what is written, parsed once
 //! challenge link range retry_after rate_limit   header fields, by their grammar
 //! diagnostics error secret log options op process
+//! toml_file registries_conf               what the machine's owner wrote
 //! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
 //! policy retry flight                     decisions: where to, again when, who flies
 //! refusal                                 what an answer says that is no success
@@ -97,6 +98,7 @@ mod policy;
 mod process;
 mod range;
 mod refusal;
+mod registries_conf;
 mod retry;
 mod retry_after;
 mod save;
@@ -104,6 +106,7 @@ mod scope;
 mod send;
 mod sorted;
 mod token;
+mod toml_file;
 mod url;
 mod verify;
 

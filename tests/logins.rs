@@ -92,6 +92,7 @@ fn both(login: Login, repository: &str, certificates: &str, wanted: bool) -> Str
 
 const DOCKER: &str = ".docker/config.json";
 const PODMAN: &str = ".config/containers/auth.json";
+const CONF: &str = ".config/containers/registries.conf";
 
 /// The same `config.json` and `auth.json` for both, right and wrong.
 #[test]
@@ -112,6 +113,9 @@ fn the_same_files_as_skopeo() {
             .option("scheme", "https")
             .option("ca-file", &ca)
     };
+    let helpers = |names: &[&str]| format!("credential-helpers = {names:?}\n");
+    let nothing = "echo credentials not found in native keychain; exit 1";
+    let files = "containers-auth.json";
     let fine = guarded.token.refresh_token("demo");
     let identity = |token: &str| {
         let entry = json!({"auth": BASE64_STANDARD.encode("00000000-0000-0000-0000-000000000000:"), "identitytoken": token});
@@ -193,7 +197,7 @@ fn the_same_files_as_skopeo() {
             "a helper that has nothing",
             base()
                 .file(PODMAN, &helped("x"))
-                .helper("x", "echo credentials not found in native keychain; exit 1"),
+                .helper("x", nothing),
             false,
         ),
         (
@@ -205,6 +209,76 @@ fn the_same_files_as_skopeo() {
                 )
                 .helper("x", &answers("pass")),
             true,
+        ),
+        (
+            "a helper of registries.conf",
+            base().file(CONF, &helpers(&["x"])).helper("x", &answers("pass")),
+            true,
+        ),
+        (
+            "a helper of registries.conf, before the files",
+            base()
+                .file(CONF, &helpers(&["x", files]))
+                .file(PODMAN, &one("HERE", "pass"))
+                .helper("x", &answers("wrong")),
+            false,
+        ),
+        (
+            "a helper of registries.conf, behind the files",
+            base()
+                .file(CONF, &helpers(&[files, "x"]))
+                .file(PODMAN, &one("HERE", "pass"))
+                .helper("x", &answers("wrong")),
+            true,
+        ),
+        (
+            "a helper of registries.conf in place of the files",
+            base().file(CONF, &helpers(&["x"])).file(PODMAN, &one("HERE", "pass")).helper("x", nothing),
+            false,
+        ),
+        (
+            "a helper of registries.conf that has nothing",
+            base()
+                .file(CONF, &helpers(&["x", files]))
+                .file(PODMAN, &one("HERE", "pass"))
+                .helper("x", nothing),
+            true,
+        ),
+        (
+            "a helper of registries.conf that fails",
+            base()
+                .file(CONF, &helpers(&["x", files]))
+                .file(PODMAN, &one("HERE", "pass"))
+                .helper("x", "exit 1"),
+            true,
+        ),
+        (
+            "a helper of registries.conf and REGISTRY_AUTH_FILE",
+            base()
+                .env("REGISTRY_AUTH_FILE", "@/mine")
+                .file("mine", &one("HERE", "wrong"))
+                .file(CONF, &helpers(&["x", files]))
+                .helper("x", &answers("pass")),
+            true,
+        ),
+        (
+            "no helper in registries.conf",
+            base().file(CONF, &helpers(&[])).file(PODMAN, &one("HERE", "pass")),
+            true,
+        ),
+        (
+            "helpers of a file beside registries.conf",
+            base()
+                .file(CONF, &helpers(&["x"]))
+                .file(".config/containers/registries.conf.d/1.conf", &helpers(&[files]))
+                .file(PODMAN, &one("HERE", "pass"))
+                .helper("x", &answers("wrong")),
+            true,
+        ),
+        (
+            "a registries.conf that is none",
+            base().file(CONF, "credential-helpers = 1").file(PODMAN, &one("HERE", "pass")),
+            false,
         ),
         ("an identity token", base().file(DOCKER, &identity(&fine)), true),
         (

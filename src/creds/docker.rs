@@ -221,7 +221,13 @@ impl Question<'_> {
         )))
     }
 
-    fn helper(&self, place: Place<'_>, key: &str, name: &str) -> Result<(Credential, Found)> {
+    /// Asks a helper that `key` of a place names.
+    pub(super) fn helper(
+        &self,
+        place: Place<'_>,
+        key: &str,
+        name: &str,
+    ) -> Result<(Credential, Found)> {
         let found = place.found_by(key, &format!("docker-credential-{name}"));
         match helper::get(
             name,
@@ -241,7 +247,7 @@ impl Question<'_> {
         }
     }
 
-    fn failed(&self, place: &dyn fmt::Display, reason: &str) -> Error {
+    pub(super) fn failed(&self, place: &dyn fmt::Display, reason: &str) -> Error {
         Error::auth(format!(
             "credentials for {}: {place}: {reason}",
             self.registry

@@ -8,7 +8,8 @@ use zeroize::Zeroize;
 
 use crate::sorted::SortedMap;
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
+    "CONTAINERS_REGISTRIES_CONF",
     "DOCKER_AUTH_CONFIG",
     "DOCKER_CONFIG",
     "HOME",

@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use super::Credential;
 use super::docker::{self, Question};
-use super::entry::Found;
+use super::entry::{Found, Place};
 use super::env::Env;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::registries_conf::{AUTH_FILES, Places};
 
 /// Credentials as `podman login` keeps them.
 ///
@@ -18,6 +19,8 @@ use crate::error::Result;
 pub struct Store {
     files: Vec<PathBuf>,
     docker: Option<docker::Store>,
+    /// Where `registries.conf` is, which may name helpers.
+    conf: Option<Places>,
     search: Option<OsString>,
 }
 
@@ -28,12 +31,21 @@ impl Store {
     /// `$XDG_RUNTIME_DIR/containers/auth.json` (without the variable `/run/containers/UID/auth.json`),
     /// `$XDG_CONFIG_HOME/containers/auth.json` (without the variable `$HOME/.config/containers/auth.json`), and
     /// where [`docker::Store`] looks by default. The first place that has credentials wins.
+    ///
+    /// Without `path`, `registries.conf` may name helpers as `credential-helpers` (containers-registries.conf(5)):
+    /// they are asked in their order, and `containers-auth.json` among them stands for the files above. That is
+    /// `$CONTAINERS_REGISTRIES_CONF`, the user's or `/etc/containers/registries.conf`, and what was dropped beside.
     pub fn new(path: Option<PathBuf>, env: &Env) -> Self {
         let search = env.get("PATH").map(OsStr::to_owned);
+        let conf = match path {
+            Some(_) => None,
+            None => Some(Places::of(|name| env.get(name).map(OsStr::to_owned))),
+        };
         if let Some(path) = path.or_else(|| env.path("REGISTRY_AUTH_FILE")) {
             return Self {
                 files: vec![path],
                 docker: None,
+                conf,
                 search,
             };
         }
@@ -51,6 +63,7 @@ impl Store {
         Self {
             files: folders.map(|folder| folder.join("auth.json")).collect(),
             docker: Some(docker::Store::new(None, env)),
+            conf,
             search,
         }
     }
@@ -59,7 +72,8 @@ impl Store {
     /// [`docker::Store::lookup`] finds them in one file.
     ///
     /// # Errors
-    /// Those of [`docker::Store::lookup`]. A file that is wrong is not passed over.
+    /// Those of [`docker::Store::lookup`]. A file that is wrong is not passed over, but where `registries.conf` names
+    /// several helpers, one that fails is if another has something.
     pub fn lookup(
         &self,
         registry: &str,
@@ -74,6 +88,41 @@ impl Store {
             deadline,
             cancelled,
         };
+        let told = match &self.conf {
+            None => None,
+            Some(places) => places.credential_helpers().map_err(|e| match e.kind() {
+                ErrorKind::Syntax => {
+                    Error::auth(e.message()).context(format_args!("credentials for {registry}"))
+                }
+                _ => e,
+            })?,
+        };
+        let Some((helpers, file)) = told else {
+            return self.auth_files(&question);
+        };
+        let (mut looked, mut failure) = (Vec::new(), None);
+        for name in &helpers {
+            let answer = if name == AUTH_FILES {
+                self.auth_files(&question)
+            } else {
+                question.helper(Place::File(&file), "credential-helpers", name)
+            };
+            match answer {
+                Ok((Credential::Anonymous, found)) => looked.push(found.source),
+                Err(e) if !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) => {
+                    failure.get_or_insert(e);
+                }
+                other => return other,
+            }
+        }
+        match failure {
+            Some(e) => Err(e),
+            None => Ok((Credential::Anonymous, Found::said(looked.join("; ")))),
+        }
+    }
+
+    /// What the files have.
+    fn auth_files(&self, question: &Question<'_>) -> Result<(Credential, Found)> {
         let mut looked = Vec::new();
         for file in &self.files {
             match question.file(file, "auth.json")? {
@@ -82,7 +131,13 @@ impl Store {
             }
         }
         if let Some(docker) = &self.docker {
-            match docker.lookup(registry, repository, deadline, cancelled)? {
+            let answer = docker.lookup(
+                question.registry,
+                question.repository,
+                question.deadline,
+                question.cancelled,
+            )?;
+            match answer {
                 (Credential::Anonymous, found) => looked.push(found.source),
                 answer => return Ok(answer),
             }
@@ -256,6 +311,92 @@ mod tests {
         ];
         let store = Store::new(None, &Env::from_pairs(env));
         assert_eq!(show(&look(&store, "r.io", None).unwrap().0), "identity t");
+    }
+
+    /// `credential-helpers` of registries.conf: in their order, with the files where their name is.
+    #[test]
+    fn helpers_of_registries_conf() {
+        let folder = helper(r#"printf '{"Username":"x","Secret":"x"}'"#);
+        let path = folder.path();
+        add_helper(
+            path,
+            "none",
+            "echo credentials not found in native keychain; exit 1",
+        );
+        add_helper(path, "broken", "exit 1");
+        let both = r#"{"auths":{"r.io":{"auth":"Zjpm"},"r.io/a":{"auth":"YTph"}}}"#;
+        let auth = write(path, "auth.json", both);
+        let conf = write(path, "r.conf", "");
+        let dropped = "c/containers/registries.conf.d/9.conf";
+        let environment = |names: &[&str]| {
+            let at = |name: &str| path.join(name).to_str().unwrap().to_owned();
+            let all = [
+                ("CONTAINERS_REGISTRIES_CONF", conf.clone()),
+                ("REGISTRY_AUTH_FILE", auth.clone()),
+                ("XDG_CONFIG_HOME", at("c")),
+                ("XDG_RUNTIME_DIR", at("run")),
+                ("PATH", at("")),
+            ];
+            Env::from_pairs(all.into_iter().filter(|(name, _)| !names.contains(name)))
+        };
+        let files = "containers-auth.json";
+        let list = |names: &[&str]| format!("credential-helpers = {names:?}\n");
+        for (first, second, repository, expected) in [
+            (String::new(), None, None, "basic f:f"),
+            (list(&[]), None, None, "basic f:f"),
+            (list(&[files]), None, Some("a"), "basic a:a"),
+            (list(&["x", files]), None, None, "basic x:x"),
+            (list(&[files, "x"]), None, None, "basic f:f"),
+            (list(&["none", files, "x"]), None, Some("a"), "basic a:a"),
+            (list(&["none"]), None, None, "anonymous"),
+            (list(&["broken", "x"]), None, None, "basic x:x"),
+            (list(&["broken", files]), None, None, "basic f:f"),
+            (
+                list(&["x"]),
+                Some(list(&["none", files])),
+                None,
+                "basic f:f",
+            ),
+            (list(&["x"]), Some(list(&[])), None, "basic f:f"),
+            (list(&["x"]), Some(String::new()), None, "basic x:x"),
+            (
+                "[registries.search]\nregistries = ['a']\n".to_owned(),
+                None,
+                None,
+                "basic f:f",
+            ),
+        ] {
+            std::fs::write(&conf, &first).unwrap();
+            let _ = std::fs::remove_file(path.join(dropped));
+            if let Some(second) = &second {
+                write(path, dropped, second);
+            }
+            let store = Store::new(None, &environment(&[]));
+            let (credential, _) = look(&store, "r.io", repository).unwrap();
+            assert_eq!(show(&credential), expected, "{first}{second:?}");
+        }
+        let _ = std::fs::remove_file(path.join(dropped));
+        let fails = |text: &str| {
+            std::fs::write(&conf, text).unwrap();
+            let error = look(&Store::new(None, &environment(&[])), "r.io", None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Auth, "{text}: {error}");
+            assert!(error.message().contains("credentials for r.io"), "{error}");
+            assert!(error.message().contains("r.conf"), "{error}");
+        };
+        fails(&list(&["broken", "none"]));
+        fails("credential-helpers = 1\n");
+        fails("credential-helpers = [");
+        // Where the user's own file is, and who was asked.
+        write(path, "c/containers/registries.conf", &list(&["x"]));
+        let env = environment(&["CONTAINERS_REGISTRIES_CONF", "REGISTRY_AUTH_FILE"]);
+        let (credential, found) = look(&Store::new(None, &env), "r.io", None).unwrap();
+        assert_eq!(show(&credential), "basic x:x");
+        assert_eq!(found.helper.as_deref(), Some("docker-credential-x"));
+        assert_eq!(found.key.as_deref(), Some("credential-helpers"));
+        // A path that the program names is all there is.
+        let store = Store::new(Some(auth.into()), &env);
+        let (credential, _) = look(&store, "r.io", None).unwrap();
+        assert_eq!(show(&credential), "basic f:f");
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub unsafe extern "C" fn rt_creds_docker(path: *const c_char) -> *mut rt_creds {
 
 /// The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
 /// config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
-/// ~/.config/containers/auth.json, as the environment is now. Else as rt_creds_docker.
+/// ~/.config/containers/auth.json, as the environment is now, and the credential-helpers of registries.conf. Else as
+/// rt_creds_docker.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_podman(path: *const c_char) -> *mut rt_creds {
     // SAFETY: the header's rules for text.

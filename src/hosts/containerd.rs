@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use ureq::http::header::{HeaderName, HeaderValue};
 
-use super::toml_file::{self, Table};
 use super::{Host, HostTrust, Plan, Serves, certs, common_name};
 use crate::error::{Error, Result};
 use crate::name::Authority;
+use crate::toml_file::{self, Table};
 use crate::url::Url;
 
 /// What the folder of a registry says, if there is one in `folders`, separated by colons.

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::toml_file::{self, Table};
 use super::{Host, Plan, Serves, common_name};
 use crate::error::{Error, Result};
 use crate::name::{self, Reference, Scheme, TagOrDigest};
 use crate::options::{Options, Switch, Text};
-use crate::sorted::{SortedMap, in_order};
+use crate::registries_conf::Places;
+use crate::sorted::SortedMap;
+use crate::toml_file::{self, Table};
 use crate::url::Url;
 
 /// The value of option `registries-conf` that stands for the usual places.
@@ -290,41 +291,14 @@ fn make_insecure(host: &mut Host) -> Result<()> {
     Ok(())
 }
 
-/// The files that podman reads, in its order: the user's or the system's, then what was dropped beside them.
+/// The files that podman reads, in its order.
 fn usual_files(options: &Options) -> Result<Vec<PathBuf>> {
-    let variable = |name| {
-        let read = options.is_on(Switch::Environment);
-        std::env::var_os(name).filter(|v| read && !v.is_empty())
-    };
-    let system = Path::new("/etc/containers");
-    let user = variable("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))
-        .map(|folder| folder.join("containers"));
+    let read = options.is_on(Switch::Environment);
+    let variable = |name: &str| std::env::var_os(name).filter(|v| read && !v.is_empty());
+    let mut files = Places::of(variable).files()?;
     let cache = variable("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")));
-    let main = |folder: &Path| folder.join("registries.conf");
-    let first = match (variable("CONTAINERS_REGISTRIES_CONF"), &user) {
-        (Some(named), _) => PathBuf::from(named),
-        (None, Some(user)) if main(user).exists() => main(user),
-        (None, _) => main(system),
-    };
-    let mut files = vec![first];
-    for folder in [Some(system), user.as_deref()].into_iter().flatten() {
-        let folder = folder.join("registries.conf.d");
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            continue;
-        };
-        let dropped: Vec<PathBuf> = entries
-            .map(|entry| entry.map(|e| e.path()))
-            .collect::<Result<_, _>>()
-            .map_err(|e| crate::file::file_error("read", &folder, &e))?;
-        let dropped = dropped
-            .into_iter()
-            .filter(|f| f.extension().is_some_and(|e| e == "conf"));
-        files.extend(in_order(dropped, PathBuf::cmp));
-    }
     // What the user was asked once.
     files.extend(cache.map(|folder| folder.join("containers/short-name-aliases.conf")));
     Ok(files)

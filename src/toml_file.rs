@@ -13,7 +13,7 @@ use crate::sorted::in_order;
 const MAX_FILE: u64 = 4 << 20;
 
 /// The text of a file, or `None` if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>> {
     let failed = |e: &std::io::Error| file_error("read", path, e);
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
 
 /// A table of a file.
 #[derive(Clone, Copy)]
-pub(super) struct Table<'t> {
+pub(crate) struct Table<'t> {
     path: &'t Path,
     /// What the table is called, for messages.
     name: &'t str,
@@ -43,7 +43,7 @@ pub(super) struct Table<'t> {
 }
 
 /// Parses `text`, the content of `path`, and hands its table to `run`.
-pub(super) fn with<T>(
+pub(crate) fn with<T>(
     path: &Path,
     text: &str,
     run: impl FnOnce(Table<'_>) -> Result<T>,
@@ -62,7 +62,7 @@ pub(super) fn with<T>(
 }
 
 /// What may be shown of a URL as it was written: no user information and no query.
-pub(super) fn without_user(url: &str) -> String {
+pub(crate) fn without_user(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     url.rsplit('@')
         .next()
@@ -73,7 +73,7 @@ pub(super) fn without_user(url: &str) -> String {
 
 impl<'t> Table<'t> {
     /// A value of the wrong kind.
-    pub(super) fn wrong(&self, key: &str, wanted: &str) -> Error {
+    pub(crate) fn wrong(&self, key: &str, wanted: &str) -> Error {
         let name = if self.name.is_empty() {
             String::new()
         } else {
@@ -89,24 +89,24 @@ impl<'t> Table<'t> {
         self.table.get(key).map(|v| v.get_ref())
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.get(key).is_some()
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<Option<&'t str>> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&'t str>> {
         self.get(key)
             .map(|v| v.as_str().ok_or_else(|| self.wrong(key, "a string")))
             .transpose()
     }
 
-    pub(super) fn flag(&self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
         self.get(key).map_or(Ok(false), |v| {
             v.as_bool().ok_or_else(|| self.wrong(key, "true or false"))
         })
     }
 
     /// A list of strings; a single string is a list of one.
-    pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<&'t str>>> {
+    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<&'t str>>> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
@@ -116,7 +116,7 @@ impl<'t> Table<'t> {
     }
 
     /// A string, a list of strings, or a list of such lists: each becomes a list.
-    pub(super) fn groups(&self, key: &str) -> Result<Vec<Vec<&'t str>>> {
+    pub(crate) fn groups(&self, key: &str) -> Result<Vec<Vec<&'t str>>> {
         match self.get(key) {
             None => Some(Vec::new()),
             Some(DeValue::Array(all)) => all.iter().map(|v| texts(v.get_ref())).collect(),
@@ -126,7 +126,7 @@ impl<'t> Table<'t> {
     }
 
     /// The tables in a table, with their keys, in the order they were written.
-    pub(super) fn tables(&self, key: &str) -> Result<Vec<(&'t str, Table<'t>)>> {
+    pub(crate) fn tables(&self, key: &str) -> Result<Vec<(&'t str, Table<'t>)>> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };
@@ -151,7 +151,7 @@ impl<'t> Table<'t> {
     }
 
     /// An array of tables.
-    pub(super) fn list(&self, key: &'t str) -> Result<Vec<Table<'t>>> {
+    pub(crate) fn list(&self, key: &'t str) -> Result<Vec<Table<'t>>> {
         let bad = || self.wrong(key, "an array of tables");
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
@@ -172,7 +172,7 @@ impl<'t> Table<'t> {
     }
 
     /// The keys of a table within, each with its list of strings.
-    pub(super) fn lists(&self, key: &str) -> Result<Vec<(&'t str, Vec<&'t str>)>> {
+    pub(crate) fn lists(&self, key: &str) -> Result<Vec<(&'t str, Vec<&'t str>)>> {
         let Some(value) = self.get(key) else {
             return Ok(Vec::new());
         };
@@ -188,7 +188,7 @@ impl<'t> Table<'t> {
     }
 
     /// A path, relative to the folder of the file.
-    pub(super) fn beside(&self, path: &str) -> PathBuf {
+    pub(crate) fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("/")).join(path)
     }
 }
