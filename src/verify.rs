@@ -1,7 +1,8 @@
 //! Bodies on their way to the reader, with or without a digest to check.
 
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -10,8 +11,8 @@ use crate::process::Worker;
 
 /// Bodies from this size on are hashed by a thread of their own.
 const OVERLAP_FROM: u64 = 1 << 20;
-/// Pieces that may wait to be hashed.
-const WAITING: usize = 4;
+/// Pieces that may wait to be hashed: enough that neither side waits when the other is not run for a moment.
+const WAITING: usize = 16;
 /// Bytes of a piece.
 const PIECE: usize = 2 * BUFFER;
 
@@ -258,20 +259,36 @@ struct HashThread(Worker<Pieces, Digest>);
 /// To the thread and back.
 struct Pieces {
     to: SyncSender<Piece>,
-    back: Receiver<Piece>,
+    back: Arc<Hashed>,
+}
+
+/// Pieces to be filled again. The last one hashed comes first, for it may still be in the processor's cache.
+#[derive(Default)]
+struct Hashed(Mutex<Vec<Piece>>);
+
+impl Hashed {
+    fn put(&self, piece: Piece) {
+        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.push(piece);
+    }
+
+    fn take(&self) -> Option<Piece> {
+        let mut pieces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.pop()
+    }
 }
 
 impl HashThread {
     /// Without a thread to be had, hashing is done by the reader.
     fn start(hasher: Hasher) -> Hash {
         let (to, incoming) = sync_channel::<Piece>(WAITING);
-        let (give_back, back) = sync_channel(WAITING + 2);
+        let back = Arc::<Hashed>::default();
+        let hashed = Arc::clone(&back);
         let mut own = hasher.clone();
         let worker = Worker::start("rt-digest", Pieces { to, back }, move || {
             for piece in incoming {
                 own.update(piece.bytes());
-                // A piece nobody waits for is simply freed.
-                let _ = give_back.try_send(piece);
+                hashed.put(piece);
             }
             own.finish()
         });
@@ -287,10 +304,7 @@ impl HashThread {
 
     /// A piece that was hashed, emptied, or a new one.
     fn spare(&self) -> Piece {
-        let back = self
-            .0
-            .channel()
-            .and_then(|pieces| pieces.back.try_recv().ok());
+        let back = self.0.channel().and_then(|pieces| pieces.back.take());
         let mut piece = back.unwrap_or_default();
         piece.filled = 0;
         piece
