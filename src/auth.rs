@@ -1,7 +1,7 @@
 //! Authentication to one registry: which credentials each request carries, and what to do when they are
 //! refused.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -66,6 +66,8 @@ pub(crate) struct Authenticator {
     learned: Mutex<Scopes>,
     cache: Arc<TokenCache>,
     credential: Flight<Arc<Held>>,
+    /// The number of a credential that did not suffice: the next request asks its source again.
+    spent: AtomicU64,
     posts_passwords: bool,
     may_fall_back: bool,
     fell_back: AtomicBool,
@@ -90,6 +92,7 @@ impl Authenticator {
             learned: Mutex::default(),
             cache,
             credential: Flight::default(),
+            spent: AtomicU64::new(0),
             posts_passwords: options.is_on(Switch::Oauth2Password),
             may_fall_back: subject.actions.only_pulls() && options.is_on(Switch::AnonymousFallback),
             fell_back: AtomicBool::new(false),
@@ -140,7 +143,7 @@ impl Authenticator {
         }
         self.credential.get(
             call,
-            |_| true,
+            |held| held.serial != self.spent.load(Ordering::Relaxed),
             || {
                 let (credential, found) =
                     self.creds
@@ -207,6 +210,8 @@ pub(crate) struct CallSigner<'a> {
     rounds: Rounds,
     /// The request asks for no repository, whatever its challenge says.
     is_ping: bool,
+    /// The credential that was there before the request: its source may say something else by now.
+    before: Option<u64>,
 }
 
 /// What the last request carried.
@@ -270,10 +275,16 @@ fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
         (Sent::Token { .. }, Verdict::Bearer(c))
             if c.error.as_deref() == Some("insufficient_scope") =>
         {
-            once(|r| &mut r.widened, Step::Widen, Step::GiveUp)
+            match once(|r| &mut r.widened, Step::Widen, Step::GiveUp) {
+                Step::GiveUp => once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp),
+                step => step,
+            }
         }
         (Sent::Token { .. }, Verdict::Bearer(_) | Verdict::None { .. }) => {
-            once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp)
+            match once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp) {
+                Step::GiveUp => once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp),
+                step => step,
+            }
         }
         (Sent::Token { .. }, Verdict::Basic) => {
             once(|r| &mut r.switched, Step::UseBasic, Step::GiveUp)
@@ -296,6 +307,10 @@ impl<'a> CallSigner<'a> {
             sent: Sent::Nothing,
             rounds: Rounds::default(),
             is_ping: false,
+            before: match auth.creds.fixed() {
+                Some(_) => None,
+                None => auth.credential.serial(),
+            },
         }
     }
 
@@ -306,6 +321,16 @@ impl<'a> CallSigner<'a> {
             is_ping: true,
             ..Self::new(auth, route, Scopes::default())
         }
+    }
+
+    /// Asks the source again after `used`, which may be no credential at all, did not suffice; whether it says
+    /// something else. What it said in the course of this request is only asked for again by the next one.
+    fn resolve_again(&self, used: &Shared<Arc<Held>>) -> Result<bool> {
+        if self.before == Some(used.serial) {
+            return Ok(self.auth.newer(used, self.route.call)?.is_some());
+        }
+        self.auth.spent.store(used.serial, Ordering::Relaxed);
+        Ok(false)
     }
 
     fn learn(&self, known: Known) {
@@ -498,13 +523,21 @@ impl Signer for CallSigner<'_> {
         let mut step = decide(&self.sent, &wants, &mut self.rounds);
         if step == Step::UseBasic {
             self.learn(Known::Basic);
+            let is_usable = |held: &Held| {
+                matches!(
+                    held.credential,
+                    Credential::Basic { .. } | Credential::Bearer(_)
+                )
+            };
             let credential = self.auth.credential(self.route.call)?;
-            if !matches!(
-                &credential.value.credential,
-                Credential::Basic { .. } | Credential::Bearer(_)
-            ) {
+            if !is_usable(&credential.value) {
                 step = match self.sent {
                     Sent::Token { .. } => Step::GoBare,
+                    _ if self.resolve_again(&credential)?
+                        && is_usable(&self.auth.credential(self.route.call)?.value) =>
+                    {
+                        Step::UseBasic
+                    }
                     _ => Step::GiveUp,
                 };
             }
@@ -541,6 +574,14 @@ impl Signer for CallSigner<'_> {
             }
             (Sent::Basic(used) | Sent::Fixed(used), Step::Resolve) => {
                 self.auth.newer(used, self.route.call)?.is_some()
+            }
+            (Sent::Token { slot, serial }, Step::Resolve) => {
+                let used = self.auth.credential(self.route.call)?;
+                let has_newer = self.resolve_again(&used)?;
+                if has_newer {
+                    slot.refuse(*serial);
+                }
+                has_newer
             }
             _ => false,
         };
@@ -908,18 +949,18 @@ mod tests {
             (Sent::Nothing, bearer(None), Step::UseToken, Step::GiveUp),
             (Sent::Nothing, Verdict::Basic, Step::UseBasic, Step::GiveUp),
             (Sent::Nothing, none(), Step::GiveUp, Step::GiveUp),
-            (token(), bearer(None), Step::Refresh, Step::GiveUp),
+            (token(), bearer(None), Step::Refresh, Step::Resolve),
             (
                 token(),
                 bearer(Some("invalid_token")),
                 Step::Refresh,
-                Step::GiveUp,
+                Step::Resolve,
             ),
             (
                 token(),
                 bearer(Some("insufficient_scope")),
                 Step::Widen,
-                Step::GiveUp,
+                Step::Resolve,
             ),
             (
                 token(),
@@ -928,7 +969,7 @@ mod tests {
                 Step::GiveUp,
             ),
             (token(), Verdict::Basic, Step::UseBasic, Step::GiveUp),
-            (token(), none(), Step::Refresh, Step::GiveUp),
+            (token(), none(), Step::Refresh, Step::Resolve),
             (basic(), Verdict::Basic, Step::Resolve, Step::GiveUp),
             (basic(), bearer(None), Step::UseToken, Step::GiveUp),
             (basic(), none(), Step::Resolve, Step::GiveUp),
@@ -940,6 +981,10 @@ mod tests {
                 second,
                 "{wants:?} again"
             );
+            if second == Step::Resolve {
+                let third = decide(&sent, &wants, &mut rounds);
+                assert_eq!(third, Step::GiveUp, "{wants:?} for the third time");
+            }
         }
     }
 

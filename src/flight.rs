@@ -72,6 +72,11 @@ impl<T: Clone> Flight<T> {
             .map(|shared| shared.value.clone())
     }
 
+    /// The number of the value there is.
+    pub(crate) fn serial(&self) -> Option<u64> {
+        self.lock().value.as_ref().map(|shared| shared.serial)
+    }
+
     /// The value there is if `usable` says so, else the one that `make` makes, on this thread or on one that
     /// came before.
     pub(crate) fn get(

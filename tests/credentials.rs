@@ -766,6 +766,55 @@ fn read_again_when_refused() {
     }
 }
 
+/// A transport that was used before anybody had logged in gets in with the first call after it, also where those
+/// without credentials are given a token that opens nothing; and its source is asked once a call.
+#[test]
+fn a_login_after_the_first_refusal() {
+    let right = |request: &Request| request.basic() == Some(("u".to_owned(), "p".to_owned()));
+    for challenge in [
+        "Basic realm=\"r\"",
+        r#"Bearer realm="/token",service="s""#,
+        r#"Bearer realm="/token",service="s",error="invalid_token""#,
+        r#"Bearer realm="/token",service="s",scope="repository:a/b:pull",error="insufficient_scope""#,
+    ] {
+        let server = Server::start(move |request| match request.path.as_str() {
+            "/token" if right(request) => Answer::ok(r#"{"token":"T"}"#),
+            "/token" => Answer::ok(r#"{"token":"nothing"}"#),
+            _ if request.bearer() == Some("T") || right(request) => Answer::ok(r#"{"tags":["t"]}"#),
+            _ => Answer::challenge(challenge),
+        });
+        let logged_in = Arc::new(AtomicUsize::new(0));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (now, count) = (Arc::clone(&logged_in), Arc::clone(&asked));
+        let creds = Creds::callback(Arc::new(move |_, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            match now.load(Ordering::SeqCst) {
+                0 => Ok(Creds::anonymous()),
+                _ => Creds::basic("u", "p"),
+            }
+        }));
+        let name = format!("{}/a/b", server.authority());
+        let options = client::options();
+        let transport =
+            Transport::new(&name, Actions::pull(), Some(&creds), Some(&options)).unwrap();
+        let tags = || Names::tags(&transport).next_name(None);
+        for call in 1..=3 {
+            let error = tags().unwrap_err();
+            assert_eq!(error.http_status(), Some(401), "{challenge}: {error}");
+            assert!(
+                error.message().contains("credentials are needed"),
+                "{error}"
+            );
+            assert_eq!(asked.load(Ordering::SeqCst), call, "{challenge}");
+        }
+        logged_in.store(1, Ordering::SeqCst);
+        assert_eq!(tags().unwrap().as_deref(), Some("t"), "{challenge}");
+        assert_eq!(asked.load(Ordering::SeqCst), 4, "{challenge}");
+        assert_eq!(tags().unwrap().as_deref(), Some("t"), "{challenge}");
+        assert_eq!(asked.load(Ordering::SeqCst), 4, "{challenge}");
+    }
+}
+
 /// A token service that refuses a password is asked again within the call when the store holds another by then.
 #[test]
 fn a_password_changed_under_a_transport() {
