@@ -43,8 +43,14 @@ fn guard<T>(body: impl FnOnce() -> T) -> Result<T> {
     result.map_err(|payload| {
         // The payload's own drop may panic; it is small, and this happens once in a bug.
         std::mem::forget(payload);
-        Error::internal("a bug of the library was caught; the handles involved are unusable")
+        bug()
     })
+}
+
+#[cold]
+#[inline(never)]
+fn bug() -> Error {
+    Error::internal("a bug of the library was caught; the handles involved are unusable")
 }
 
 /// For functions without a status: the neutral value stands for every failure.
@@ -70,19 +76,28 @@ pub(super) fn status(body: impl FnOnce() -> Result<()>) -> rt_status {
 /// # Safety
 /// `err` is NULL or writable.
 pub(super) unsafe fn call(err: *mut *mut rt_error, body: impl FnOnce() -> Result<()>) -> rt_status {
-    let (status, error) = match guard(body).and_then(|r| r) {
-        Ok(()) => (0, std::ptr::null_mut()),
-        Err(e) => (
-            e.kind() as rt_status,
-            if err.is_null() {
-                std::ptr::null_mut()
-            } else {
-                give(super::error::CError::new(e))
-            },
-        ),
-    };
     // SAFETY: as above.
-    unsafe { write(err, error) };
+    unsafe {
+        match guard(body).and_then(|r| r) {
+            Ok(()) => {
+                write(err, std::ptr::null_mut());
+                0
+            }
+            Err(e) => failed(err, e),
+        }
+    }
+}
+
+/// # Safety
+/// As [`call`].
+#[cold]
+#[inline(never)]
+unsafe fn failed(err: *mut *mut rt_error, e: Error) -> rt_status {
+    let status = e.kind() as rt_status;
+    if !err.is_null() {
+        // SAFETY: as above.
+        unsafe { err.write(give(super::error::CError::new(e))) };
+    }
     status
 }
 
@@ -100,10 +115,16 @@ pub(super) unsafe fn write<T>(out: *mut T, value: T) {
 /// Refuses an out-argument that is NULL although the result has nowhere else to go.
 pub(super) fn required<T>(out: *mut T, name: &str) -> Result<()> {
     if out.is_null() {
-        Err(Error::argument(format!("{name} is NULL")))
+        Err(missing(name))
     } else {
         Ok(())
     }
+}
+
+#[cold]
+#[inline(never)]
+fn missing(name: &str) -> Error {
+    Error::argument(format!("{name} is NULL"))
 }
 
 #[cfg(test)]

@@ -63,6 +63,34 @@ pub(super) fn give<T: Handle>(value: T) -> *mut T::C {
     Box::into_raw(Box::new(Boxed { head, value })).cast()
 }
 
+/// Why a call may not use a handle.
+enum Refused {
+    Null,
+    Unaligned,
+    Mistaken,
+    Poisoned,
+    Busy,
+}
+
+/// One function for the messages of all types: each call of the API begins with several handles.
+#[cold]
+#[inline(never)]
+fn refused(why: Refused, name: &str) -> Error {
+    match why {
+        Refused::Null => Error::argument(format!("a required {name} is NULL")),
+        Refused::Unaligned => Error::argument(format!(
+            "a handle given as {name} is none of this library's"
+        )),
+        Refused::Mistaken => Error::argument(format!(
+            "a handle given as {name} is of another type or was given back"
+        )),
+        Refused::Poisoned => Error::state(format!(
+            "a bug of the library was caught while this {name} was in use"
+        )),
+        Refused::Busy => Error::state(format!("this {name} is in use by another call")),
+    }
+}
+
 /// A use of a handle by a call, which keeps it alive. A panic that ends it poisons the handle.
 struct Use<T: Handle> {
     boxed: NonNull<Boxed<T>>,
@@ -76,27 +104,18 @@ impl<T: Handle> Use<T> {
     /// `pointer` is NULL or a live handle of this library.
     unsafe fn begin(pointer: *const T::C, weight: u32) -> Result<Self> {
         let Some(boxed) = NonNull::new(pointer.cast_mut().cast::<Boxed<T>>()) else {
-            return Err(Error::argument(format!("a required {} is NULL", T::NAME)));
+            return Err(refused(Refused::Null, T::NAME));
         };
         if !boxed.is_aligned() {
-            return Err(Error::argument(format!(
-                "a handle given as {} is none of this library's",
-                T::NAME
-            )));
+            return Err(refused(Refused::Unaligned, T::NAME));
         }
         // SAFETY: the caller gives a handle of this library; its first bytes are a `Head` whatever its type.
         let head = unsafe { boxed.cast::<Head>().as_ref() };
         if head.tag.load(Ordering::Relaxed) != T::TAG {
-            return Err(Error::argument(format!(
-                "a handle given as {} is of another type or was given back",
-                T::NAME
-            )));
+            return Err(refused(Refused::Mistaken, T::NAME));
         }
         if head.poisoned.load(Ordering::Relaxed) {
-            return Err(Error::state(format!(
-                "a bug of the library was caught while this {} was in use",
-                T::NAME
-            )));
+            return Err(refused(Refused::Poisoned, T::NAME));
         }
         let entered = head
             .users
@@ -109,10 +128,7 @@ impl<T: Handle> Use<T> {
                 (!refused).then(|| users + weight)
             });
         if entered.is_err() {
-            return Err(Error::state(format!(
-                "this {} is in use by another call",
-                T::NAME
-            )));
+            return Err(refused(Refused::Busy, T::NAME));
         }
         Ok(Self {
             boxed,
