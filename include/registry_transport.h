@@ -759,11 +759,12 @@ rt_source *rt_source_reader(rt_read_fn read,
                             rt_drop_fn drop);
 
 /**
- * Sends r, getting a token when needed, following redirects, repeating what may be repeated, and waits for the
- * head of the answer. op may be NULL; it also governs the reading of the answer. RT_E_SYNTAX or RT_E_ARG for
- * mistakes in r, RT_E_STATUS for a status that is not accepted (RT_E_AUTH for 401), with the registry's
- * diagnostics, RT_E_MEDIA_TYPE, and RT_E_NETWORK, RT_E_TLS, RT_E_TIMEOUT, RT_E_CANCELLED, RT_E_PROTOCOL,
- * RT_E_LIMIT, RT_E_STATE as they say.
+ * Sends r and waits for the head of its answer: gets a token when one is needed, follows redirects, and repeats
+ * what may be repeated. *out is the answer, whose body is read with rt_response_body, rt_response_read,
+ * rt_response_drain or rt_response_save. op may be NULL; it also governs the reading. A status that r does not
+ * accept is RT_E_STATUS (401: RT_E_AUTH) with the registry's diagnostics, a media type that it does not accept
+ * RT_E_MEDIA_TYPE; mistakes in r are RT_E_SYNTAX or RT_E_ARG; RT_E_NETWORK, RT_E_TLS, RT_E_TIMEOUT,
+ * RT_E_CANCELLED, RT_E_PROTOCOL, RT_E_LIMIT and RT_E_STATE are as they say.
  */
 RT_API
 rt_status rt_request(const rt_transport *t,

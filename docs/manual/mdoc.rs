@@ -9,10 +9,11 @@ use super::{DATE, Function, KEYS, Manual, Piece, prose, returns, threads, values
 const WIDTH: usize = 80;
 
 impl Manual {
+    /// Without the word BSD, which groff puts before the name of the volume.
     fn head(&self, name: &str, section: u8, summary: &str) -> String {
         format!(
             ".\\\" Made from the header, the options and the examples; checked by the tests.\n\
-             .Dd {DATE}\n.Dt {} {section}\n.Os registry-transport {}\n\
+             .Dd {DATE}\n.ds doc-volume-operating-system\n.Dt {} {section}\n.Os registry-transport {}\n\
              .Sh NAME\n.Nm {name}\n.Nd {summary}\n",
             name.to_uppercase(),
             self.version
