@@ -228,7 +228,7 @@ impl Net {
                 reader: Some(Box::new(body.into_reader())),
                 place: place.filter(|_| has_body),
                 call: Arc::clone(call),
-                host: url.shown(),
+                host: url.named(),
                 told: content_length(&head.headers),
             },
             headers: head.headers,
@@ -421,7 +421,7 @@ impl Body {
 
 /// What the engine reports, with the host and in our terms.
 fn explain(e: ureq::Error, url: &Url) -> Error {
-    let host = url.shown();
+    let host = url.named();
     match e {
         ureq::Error::Io(e) => explain_io(&e, &host),
         ureq::Error::LargeResponseHeader(_, most) => Error::limit(format!(

@@ -15,6 +15,9 @@ use crate::name::Scheme;
 /// Longest URL that is accepted, in bytes. RFC 9110 section 4.1 asks for at least 8000.
 const MAX_URL: usize = 32 * 1024;
 
+/// Longest path that is named in a message, in bytes.
+const MAX_NAMED: usize = 1000;
+
 /// Scheme, host and port: what credentials are bound to (RFC 6454).
 ///
 /// The host is lower-case, IPv6 addresses stand in brackets, and the default port is filled in, so that
@@ -210,10 +213,27 @@ impl Url {
         Zeroizing::new(out)
     }
 
-    /// What `Display` shows.
+    /// All but the query.
     pub(crate) fn shown(&self) -> String {
+        self.with_path(&self.path)
+    }
+
+    /// For messages: all but the query, and of a path that is very long only its beginning. It ends between two
+    /// segments, so that a secret in one of them is seen whole and taken out, or not at all.
+    pub(crate) fn named(&self) -> String {
+        match self.path.get(..MAX_NAMED).and_then(|path| path.rfind('/')) {
+            Some(end) if self.path.len() > MAX_NAMED => {
+                let mut out = self.with_path(self.path.get(..=end).unwrap_or_default());
+                out.push('…');
+                out
+            }
+            _ => self.shown(),
+        }
+    }
+
+    fn with_path(&self, path: &str) -> String {
         // The longest of "https://" and ":65535" beside the rest.
-        let mut out = String::with_capacity(self.origin.host.len() + self.path.len() + 14);
+        let mut out = String::with_capacity(self.origin.host.len() + path.len() + 14);
         for part in [scheme_text(self.origin.scheme), "://", &self.origin.host] {
             out.push_str(part);
         }
@@ -221,7 +241,7 @@ impl Url {
             out.push(':');
             out.push_str(&port.to_string());
         }
-        out.push_str(&self.path);
+        out.push_str(path);
         out
     }
 
@@ -270,7 +290,7 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.shown())
+        f.write_str(&self.named())
     }
 }
 
@@ -567,5 +587,11 @@ mod tests {
             "repository%3Aa%2Fb%3Apull%2Cpush+x"
         );
         assert!(!format!("{url} {url:?}").contains("state"));
+        let long = "x".repeat(600);
+        let url = Url::parse(&format!("https://h/{long}/{long}/{long}?q")).unwrap();
+        assert_eq!(url.to_string(), format!("https://h/{long}/…"));
+        assert_eq!(url.shown(), format!("https://h/{long}/{long}/{long}"));
+        let url = Url::parse(&format!("https://h/{long}{long}")).unwrap();
+        assert_eq!(url.to_string(), "https://h/…");
     }
 }
