@@ -8,6 +8,7 @@
 mod support;
 
 mod callbacks;
+mod capi;
 mod disk;
 mod fault;
 mod files;
@@ -445,20 +446,25 @@ fn main() -> ExitCode {
     let mut totals: BTreeMap<End, usize> = BTreeMap::new();
     println!("seed {}", settings.seed);
     if flow_name.is_none_or(|name| name == "callbacks") && kind_name.is_none() {
-        let before = Held::now();
-        let mut outcome = callbacks::torture();
-        if let Some(more) = Held::beyond(before, SLACK) {
-            let why = format!("after all there are {more}");
-            outcome.failures.push(("leak".to_owned(), why));
-        }
-        println!(
-            "callbacks: {} runs: {} right, the others cancelled or refused",
-            outcome.runs, outcome.right
-        );
-        runs += outcome.runs;
-        failed += outcome.failures.len();
-        for (id, why) in outcome.failures {
-            println!("FAILED {id}: {why}\n  again: tests/torture/run --flow callbacks");
+        for (whose, torture) in [
+            ("Rust", callbacks::torture as fn() -> disk::Outcome),
+            ("C", capi::torture),
+        ] {
+            let before = Held::now();
+            let mut outcome = torture();
+            if let Some(more) = Held::beyond(before, SLACK) {
+                let why = format!("after all there are {more}");
+                outcome.failures.push(("leak".to_owned(), why));
+            }
+            println!(
+                "callbacks of {whose}: {} runs: {} right, the others cancelled or refused",
+                outcome.runs, outcome.right
+            );
+            runs += outcome.runs;
+            failed += outcome.failures.len();
+            for (id, why) in outcome.failures {
+                println!("FAILED {id}: {why}\n  again: tests/torture/run --flow callbacks");
+            }
         }
     }
     if let Some(outcome) = disk_faults(&settings, flow_name, kind_name) {
