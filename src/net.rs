@@ -229,7 +229,7 @@ impl Net {
                 place: place.filter(|_| has_body),
                 call: Arc::clone(call),
                 host: url.named(),
-                told: content_length(&head.headers),
+                left: content_length(&head.headers),
             },
             headers: head.headers,
         })
@@ -332,8 +332,8 @@ pub(crate) struct Body {
     place: Option<gate::Place>,
     call: Arc<Call>,
     host: String,
-    /// The length that the head told.
-    told: Option<u64>,
+    /// What is still to come of the length that the head told.
+    left: Option<u64>,
 }
 
 impl Body {
@@ -360,7 +360,10 @@ impl Body {
                 (self.reader, self.place) = (None, None);
                 Ok(0)
             }
-            Ok(n) => Ok(n),
+            Ok(n) => {
+                self.left = self.left.map(|left| left.saturating_sub(n as u64));
+                Ok(n)
+            }
             Err(e) => {
                 (self.reader, self.place) = (None, None);
                 Err(explain_io(&e, &self.host))
@@ -391,13 +394,11 @@ impl Body {
     }
 
     fn read_onto(&mut self, out: &mut Vec<u8>, most: usize) -> Result<bool> {
-        // What the head told, and a little to see the end with; a piece at a time, for it may tell anything.
-        let told = self
-            .told
-            .map_or(PIECE, |n| usize::try_from(n).unwrap_or(PIECE));
         loop {
+            // What the head told, and a little to see the end with; a piece at a time, for it may tell anything.
+            let left = self.left.and_then(|n| usize::try_from(n).ok());
+            let piece = left.map_or(PIECE, |n| n.saturating_add(64).min(PIECE));
             let have = out.len();
-            let piece = (told.saturating_sub(have) + 64).min(PIECE);
             out.try_reserve(piece)
                 .map_err(|_| Error::limit("there is not enough memory for the body"))?;
             out.resize(have + piece, 0);
