@@ -588,12 +588,14 @@ fn parallel_downloads_that_are_killed() {
         assert!(!Program::ended(child), "{what}");
         *lock(&stop) = None;
         let left = look_beside(&program.target, &data, &what);
+        // The fourth range is only asked for when the second is in the file.
+        assert!(before < 3 || left >= 8 << 20, "{what}: {left} bytes");
         kept += usize::from(left > 0);
         program.finish(&server, &data, left, &what);
         let sent = sent.load(Ordering::SeqCst);
         assert!(sent < 2 * data.len(), "{what}: {sent} bytes were sent");
     }
-    assert!(kept > 10, "{kept} were continued");
+    assert!(kept >= 8, "{kept} were continued");
 }
 
 /// Killed before each operation on a file, and in the middle of each write: also where the partial download of
