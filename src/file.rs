@@ -7,70 +7,133 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
 
-/// A file under a temporary name beside its target; it takes the target's place when it is committed and is
-/// removed when it is dropped before.
+/// A file that takes its target's place when it is committed. Until then it has no name where the system can do
+/// that, so that nothing of it stays if the process is killed; else a temporary one beside the target.
 pub(crate) struct PendingFile {
-    file: Option<File>,
-    temporary: PathBuf,
+    file: File,
+    temporary: Option<PathBuf>,
     target: PathBuf,
-    keep: bool,
 }
 
 impl PendingFile {
-    /// Creates a temporary file with a name nobody else uses. A link at the target is not followed.
+    /// Creates the file. A link at the target is not followed.
     pub(crate) fn create(target: &Path) -> Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let serial = NEXT.fetch_add(1, Ordering::Relaxed);
-            let temporary = beside(target, &format!("{}-{serial}", std::process::id()))?;
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&temporary)
-            {
-                Ok(file) => {
-                    return Ok(Self {
-                        file: Some(file),
-                        temporary,
-                        target: target.to_owned(),
-                        keep: false,
-                    });
-                }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(file_error("create", &temporary, &e)),
-            }
+        match nameless(target)? {
+            Some(file) => Ok(Self {
+                file,
+                temporary: None,
+                target: target.to_owned(),
+            }),
+            None => Self::create_named(target),
         }
     }
 
+    fn create_named(target: &Path) -> Result<Self> {
+        let (file, temporary) = named(target, |path| {
+            OpenOptions::new().write(true).create_new(true).open(path)
+        })?;
+        Ok(Self {
+            file,
+            temporary: Some(temporary),
+            target: target.to_owned(),
+        })
+    }
+
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<()> {
-        match &mut self.file {
-            Some(file) => file
-                .write_all(data)
-                .map_err(|e| file_error("write", &self.temporary, &e)),
-            None => Err(Error::internal("a file was written after it was closed")),
-        }
+        self.file
+            .write_all(data)
+            .map_err(|e| file_error("write", &self.target, &e))
     }
 
     /// Makes the bytes durable and puts the file in its place.
     pub(crate) fn commit(mut self) -> Result<()> {
-        if let Some(file) = self.file.take() {
-            file.sync_all()
-                .map_err(|e| file_error("sync", &self.temporary, &e))?;
-        }
-        std::fs::rename(&self.temporary, &self.target)
+        self.file
+            .sync_all()
+            .map_err(|e| file_error("sync", &self.target, &e))?;
+        let temporary = match self.temporary.take() {
+            Some(temporary) => temporary,
+            // A name cannot be given to it in place of another file's.
+            None => named(&self.target, |path| link(&self.file, path))?.1,
+        };
+        let temporary = self.temporary.insert(temporary);
+        std::fs::rename(temporary, &self.target)
             .map_err(|e| file_error("rename to", &self.target, &e))?;
-        self.keep = true;
+        self.temporary = None;
         sync_folder(&self.target)
     }
 }
 
 impl Drop for PendingFile {
     fn drop(&mut self) {
-        if !self.keep {
-            self.file = None;
-            let _ = std::fs::remove_file(&self.temporary);
+        if let Some(temporary) = &self.temporary {
+            let _ = std::fs::remove_file(temporary);
         }
     }
+}
+
+/// Has `make` use a hidden name beside `target` that nobody else uses.
+fn named<T>(target: &Path, make: impl Fn(&Path) -> io::Result<T>) -> Result<(T, PathBuf)> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let serial = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = beside(target, &format!("{}-{serial}", std::process::id()))?;
+        match make(&temporary) {
+            Ok(made) => return Ok((made, temporary)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(file_error("create", &temporary, &e)),
+        }
+    }
+}
+
+/// Where open files can be named by their numbers.
+#[cfg(target_os = "linux")]
+const OPEN_FILES: &str = "/proc/self/fd";
+
+/// A file without a name in the folder of `target`; `None` where there can be none, or where it could not be given
+/// one later.
+#[cfg(target_os = "linux")]
+fn nameless(target: &Path) -> Result<Option<File>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let hidden = beside(target, "new")?;
+    if !Path::new(OPEN_FILES).exists() {
+        return Ok(None);
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_TMPFILE)
+        .open(folder_of(target));
+    match file {
+        Ok(file) => Ok(Some(file)),
+        // The last two are what kernels and file systems say that do not know the flag.
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL)
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(e) => Err(file_error("create", &hidden, &e)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_: &Path) -> Result<Option<File>> {
+    Ok(None)
+}
+
+/// Gives a file without a name one.
+#[cfg(target_os = "linux")]
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    use std::os::fd::AsRawFd;
+    let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
+    Ok(linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A hidden name beside `target`.
@@ -84,12 +147,16 @@ pub(crate) fn beside(target: &Path, mark: &str) -> Result<PathBuf> {
     Ok(target.with_file_name(hidden))
 }
 
-/// Makes a rename durable.
-pub(crate) fn sync_folder(target: &Path) -> Result<()> {
-    let folder = target
+fn folder_of(target: &Path) -> &Path {
+    target
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+        .unwrap_or(Path::new("."))
+}
+
+/// Makes a rename durable.
+pub(crate) fn sync_folder(target: &Path) -> Result<()> {
+    let folder = folder_of(target);
     File::open(folder)
         .and_then(|f| f.sync_all())
         .map_err(|e| file_error("sync", folder, &e))
@@ -103,29 +170,41 @@ pub(crate) fn file_error(what: &str, path: &Path, e: &io::Error) -> Error {
 mod tests {
     use super::*;
 
+    /// With a name from the beginning, and without one.
     #[test]
     fn appears_only_when_complete() {
-        let folder = std::env::temp_dir().join(format!("rt-file-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let target = folder.join("blob");
-        let mut pending = PendingFile::create(&target).unwrap();
-        pending.write(b"half").unwrap();
-        assert!(!target.exists());
-        drop(pending);
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-        let elsewhere = folder.join("elsewhere");
-        std::fs::write(&elsewhere, "mine").unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &target).unwrap();
-        let mut pending = PendingFile::create(&target).unwrap();
-        pending.write(b"whole").unwrap();
-        pending.commit().unwrap();
-        assert_eq!(std::fs::read(&target).unwrap(), b"whole");
-        assert_eq!(
-            std::fs::read(&elsewhere).unwrap(),
-            b"mine",
-            "a link at the target is replaced, not followed"
-        );
-        assert!(PendingFile::create(Path::new("/")).is_err());
-        std::fs::remove_dir_all(&folder).unwrap();
+        for create in [PendingFile::create, PendingFile::create_named] {
+            let folder = tempfile::tempdir().unwrap();
+            let count = || std::fs::read_dir(folder.path()).unwrap().count();
+            let target = folder.path().join("blob");
+            let mut pending = create(&target).unwrap();
+            pending.write(b"half").unwrap();
+            assert!(!target.exists());
+            let names = pending.temporary.iter().count();
+            assert_eq!(count(), names, "what a killed process leaves");
+            drop(pending);
+            assert_eq!(count(), 0);
+            let elsewhere = folder.path().join("elsewhere");
+            std::fs::write(&elsewhere, "mine").unwrap();
+            std::os::unix::fs::symlink(&elsewhere, &target).unwrap();
+            let mut pending = create(&target).unwrap();
+            pending.write(b"whole").unwrap();
+            pending.commit().unwrap();
+            assert_eq!(std::fs::read(&target).unwrap(), b"whole");
+            assert_eq!(
+                std::fs::read(&elsewhere).unwrap(),
+                b"mine",
+                "a link at the target is replaced, not followed"
+            );
+            // What fails in the end leaves nothing either.
+            let occupied = folder.path().join("folder");
+            std::fs::create_dir(&occupied).unwrap();
+            let mut pending = create(&occupied).unwrap();
+            pending.write(b"whole").unwrap();
+            assert!(pending.commit().is_err());
+            assert_eq!(count(), 3);
+            assert!(create(Path::new("/")).is_err());
+            assert!(create(Path::new("/no/such/folder/x")).is_err());
+        }
     }
 }

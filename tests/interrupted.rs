@@ -598,6 +598,32 @@ fn parallel_downloads_that_are_killed() {
     assert!(kept >= 8, "{kept} were continued");
 }
 
+/// Of two processes that save one blob to one target, the second makes a file of its own; killed, it leaves nothing,
+/// on file systems that have files without names.
+#[test]
+fn a_killed_download_beside_another() {
+    let data = Arc::new(noise("beside", 900_000));
+    let digest = sha256(&data);
+    let gate = Gate::new();
+    let (own, name, held) = (Arc::clone(&data), digest.clone(), gate.clone());
+    let server = Server::start(move |r| serve_bytes(r, &name, &own).stall_after(600_000, &held));
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let program = Program::new(&digest, folder.path(), 1);
+    let first = program.start(&server, &[]);
+    assert!(gate.wait_reached(1));
+    let mut second = program.start(&server, &[]);
+    assert!(gate.wait_reached(2));
+    let told = BufReader::new(second.stdout.take().unwrap());
+    assert!(told.lines().any(|line| line.unwrap() == "600000"));
+    second.kill().unwrap();
+    assert!(!Program::ended(second));
+    look_beside(&program.target, &data, "after the second");
+    gate.open();
+    assert!(Program::ended(first));
+    assert!(fs::read(&program.target).unwrap() == *data);
+    assert_eq!(names(folder.path()), ["blob"]);
+}
+
 /// Killed before each operation on a file, and in the middle of each write: also where the partial download of
 /// another process is continued, or found to be spoiled.
 #[test]
