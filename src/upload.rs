@@ -591,8 +591,13 @@ impl Session {
                     _ => Ok(Patched::Nothing),
                 }
             }
-            // 404, 410: what was cut off has arrived later than the registry told, or the upload is lost.
-            404 | 410 | 416 => {
+            // What was cut off has arrived later than the registry told, and more of it may be on its way; or the
+            // upload is lost.
+            404 | 410 => {
+                let failure = self.transport.refusal("PATCH", answer);
+                Ok(Patched::Failed(failure, None))
+            }
+            416 => {
                 let failure = self.transport.refusal("PATCH", answer);
                 Ok(Patched::Failed(failure, Some(Duration::ZERO)))
             }
