@@ -434,6 +434,8 @@ impl Session {
         let mut chunk = self.chunk();
         let mut stuck = false;
         let mut short = 0;
+        // A connection broke, so that it was unsure for a while what had arrived.
+        let mut broke = is_unsure;
         if is_unsure {
             let now = self.status()?;
             self.go_on_from(now, size, &self.lost())?;
@@ -482,7 +484,18 @@ impl Session {
                 Patched::Nothing => {}
                 Patched::Failed(failure, asked) => {
                     let status = failure.http_status();
-                    self.budget.pause(failure.clone(), asked, &self.call)?;
+                    match self.budget.pause(failure.clone(), asked, &self.call) {
+                        Ok(()) => {}
+                        // The place is lost, and no pause would mend that: connections broke before, which took the
+                        // repetitions.
+                        Err(_) if matches!(status, Some(404 | 410)) && broke => {
+                            self.call.check()?;
+                            self.restart(&failure)?;
+                            continue;
+                        }
+                        Err(e) => return Err(e),
+                    }
+                    broke |= status.is_none();
                     let had = self.offset;
                     let now = self.status()?;
                     // The place was right, so it is the size that was wrong.

@@ -1685,3 +1685,51 @@ fn a_lost_upload_is_begun_anew_a_few_times() {
         .count();
     assert_eq!(begun, 1 + 3);
 }
+
+/// A connection breaks, and what had arrived by then is more than the registry first told: it refuses the place. With
+/// all repetitions gone, the upload is begun anew; but one whose connection never broke is refused for good.
+#[test]
+fn an_upload_that_came_further_than_told_is_begun_anew() {
+    let data = noise("further", 10_000);
+    for breaks in [true, false] {
+        let patches = AtomicUsize::new(usize::from(!breaks));
+        let server = Server::start(move |request| {
+            let at = Answer::new(202).header("Location", "/u");
+            match request.method.as_str() {
+                "PATCH" => match patches.fetch_add(1, Ordering::SeqCst) {
+                    0 => Answer::hang_up(),
+                    1 | 2 => Answer::error(404, "BLOB_UPLOAD_INVALID", "wrong offset"),
+                    _ => at.header("Range", "0-9999"),
+                },
+                "GET" => Answer::new(204).header("Range", "0-5999"),
+                "PUT" => Answer::new(201),
+                _ => at,
+            }
+        });
+        let transport = transport(&server, &with(&[("retries", 1), ("retry-delay-ms", 0)]));
+        let mut upload = transport.upload_begin(None).unwrap();
+        server.clear();
+        let sent = upload.send(&Source::bytes(data.clone()), None);
+        let requests = server.requests();
+        let count = |method: &str| requests.iter().filter(|r| r.method == method).count();
+        if breaks {
+            sent.unwrap();
+            upload.finish(None, None).unwrap();
+            assert_eq!(
+                (count("POST"), count("PATCH")),
+                (2, 4),
+                "{:?}",
+                server.lines()
+            );
+            assert_eq!(requests.last().unwrap().body, data);
+        } else {
+            assert_eq!(sent.unwrap_err().http_status(), Some(404));
+            assert_eq!(
+                (count("POST"), count("PATCH")),
+                (0, 2),
+                "{:?}",
+                server.lines()
+            );
+        }
+    }
+}
