@@ -365,6 +365,22 @@ static int is_weather(struct worker *w, rt_status s, int http)
     }
 }
 
+/* What docker-registry says of a manifest whose layer has a link that a killed registry left empty: both at once. Until
+   the driver has mended it, the other registry meets it. */
+static int is_torn_link(const rt_error *err)
+{
+    int digest = 0, blob = 0;
+    size_t i;
+
+    for (i = 0; i < rt_error_diag_count(err); i++) {
+        const char *code = rt_error_diag_code(err, i);
+
+        digest |= code != NULL && strcmp(code, "DIGEST_INVALID") == 0;
+        blob |= code != NULL && strcmp(code, "MANIFEST_BLOB_UNKNOWN") == 0;
+    }
+    return digest && blob;
+}
+
 /* Checks a failure, reads all that it says, and frees it. expected: what may happen besides the weather;
    http: the status that goes with RT_E_STATUS, or 0. Returns 1 if the call succeeded. */
 static int judge(struct worker *w, rt_status s, rt_error *err, unsigned expected, int http)
@@ -388,7 +404,7 @@ static int judge(struct worker *w, rt_status s, rt_error *err, unsigned expected
         violation("%s with an error of %s", rt_status_name(s), rt_status_name(rt_error_code(err)));
     fine = s < 32 && (expected & BIT(s)) && (s != RT_E_STATUS || http == 0 || told == http);
     snprintf(w->last, sizeof w->last, "%s", rt_error_message(err));
-    if (!fine && !is_weather(w, s, told))
+    if (!fine && !is_weather(w, s, told) && !(told == 400 && is_torn_link(err)))
         violation("%s, HTTP %d: %s", rt_status_name(s), told, rt_error_message(err));
     check_text("an error", rt_error_message(err));
     for (i = 0; i < rt_error_diag_count(err); i++) {
