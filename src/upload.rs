@@ -604,15 +604,12 @@ impl Session {
                     _ => Ok(Patched::Nothing),
                 }
             }
-            // What was cut off has arrived later than the registry told, and more of it may be on its way; or the
-            // upload is lost.
-            404 | 410 => {
+            // 404, 410: what was cut off has arrived later than the registry told, and more of it may be on its way,
+            // so that a pause helps; or the upload is lost.
+            status @ (404 | 410 | 416) => {
+                let asked = (status == 416).then_some(Duration::ZERO);
                 let failure = self.transport.refusal("PATCH", answer);
-                Ok(Patched::Failed(failure, None))
-            }
-            416 => {
-                let failure = self.transport.refusal("PATCH", answer);
-                Ok(Patched::Failed(failure, Some(Duration::ZERO)))
+                Ok(Patched::Failed(failure, asked))
             }
             413 if length.is_some_and(|length| self.smaller(length) < length) => {
                 let failure = self.transport.refusal("PATCH", answer);
