@@ -5,8 +5,11 @@
 //! are neither NULL nor valid.
 #![no_main]
 
+#[path = "../folder.rs"]
+mod folder;
+
 use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::{Mutex, PoisonError};
 
@@ -140,17 +143,7 @@ fn world<T>(f: impl FnOnce(&mut World) -> T) -> T {
         .get_or_insert_default())
 }
 
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let folder = base.join(format!("rt-fuzz-capi-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| folder::make("capi"));
 
 const NAMES: [&str; 8] = [
     "r.example/a/b",

@@ -1,8 +1,11 @@
 //! Docker's `config.json` and podman's `auth.json`. The first byte chooses what is asked, the rest is the file.
 #![no_main]
 
+#[path = "../folder.rs"]
+mod folder;
+
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -18,17 +21,7 @@ use serde_json::{Value, json};
 /// Seeds and the dictionary have it as a password and, encoded, with a user name.
 const CANARY: &str = "c4narY";
 
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let folder = base.join(format!("rt-fuzz-creds-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| folder::make("creds"));
 
 #[derive(Clone, Copy)]
 enum Kind {

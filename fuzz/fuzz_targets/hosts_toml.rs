@@ -1,7 +1,10 @@
 //! containerd's `hosts.toml`, for a registry of its own folder.
 #![no_main]
 
-use std::path::{Path, PathBuf};
+#[path = "../folder.rs"]
+mod folder;
+
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -13,13 +16,7 @@ use registry_transport::options::Options;
 const CANARY: &str = "c4narY";
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let folder = base.join(format!("rt-fuzz-hosts-{}", std::process::id()));
+    let folder = folder::make("hosts");
     std::fs::create_dir_all(folder.join("r.example")).expect("a folder");
     folder
 });

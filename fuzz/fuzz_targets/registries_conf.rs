@@ -1,7 +1,10 @@
 //! `registries.conf`, for names that its seeds speak of. The first byte chooses the name.
 #![no_main]
 
-use std::path::{Path, PathBuf};
+#[path = "../folder.rs"]
+mod folder;
+
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -11,15 +14,7 @@ use registry_transport::hosts::registries::resolve;
 use registry_transport::name::Reference;
 use registry_transport::options::Options;
 
-static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    base.join(format!("rt-fuzz-registries-{}.conf", std::process::id()))
-});
+static FILE: LazyLock<PathBuf> = LazyLock::new(|| folder::make("registries").join("r.conf"));
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, text)) = data.split_first() else {

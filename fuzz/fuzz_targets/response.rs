@@ -4,8 +4,11 @@
 //! separated by a line of two percent signs; the connections after the last one are refused.
 #![no_main]
 
+#[path = "../folder.rs"]
+mod folder;
+
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -30,17 +33,7 @@ const PASSWORD: &str = "c4narY";
 /// `user:c4narY`.
 const BASIC: &str = "dXNlcjpjNG5hclk=";
 
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let folder = base.join(format!("rt-fuzz-response-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| folder::make("response"));
 
 fn options(how: u8) -> Options {
     let mut options = Options::new();
