@@ -1202,6 +1202,12 @@ fn oversized() {
     let mut attacks = Attacks::new("oversized");
     let long = |n: usize| "a".repeat(n);
     let tags = |n: usize| serde_json::json!({ "tags": vec!["a".repeat(100); n] });
+    // A page of so many tags, and always another one.
+    let endless = move |r: &Got, count: usize| {
+        let n: u64 = r.query_param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
+        let next = format!("</v2/a/b/tags/list?n={}>; rel=next", n + 1);
+        Answer::json(200, &tags(count)).header("Link", next)
+    };
     type Run = fn(&Transport) -> Result<(), Error>;
     let request: Run = |t| get(t, "./x").map(drop);
     let manifest: Run = |t| t.manifest_get("latest", None).map(drop);
@@ -1356,22 +1362,14 @@ fn oversized() {
         ),
         (
             "pages",
-            Box::new(move |r| {
-                let n: u64 = r.query_param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
-                Answer::json(200, &tags(1))
-                    .header("Link", format!("</v2/a/b/tags/list?n={}>; rel=next", n + 1))
-            }),
+            Box::new(move |r| endless(r, 1)),
             list,
             &[Limit],
             "max-pages",
         ),
         (
             "empty pages",
-            Box::new(move |r| {
-                let n: u64 = r.query_param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
-                Answer::json(200, &tags(0))
-                    .header("Link", format!("</v2/a/b/tags/list?n={}>; rel=next", n + 1))
-            }),
+            Box::new(move |r| endless(r, 0)),
             list,
             &[Protocol],
             "empty",
