@@ -29,7 +29,8 @@
 //! request response pages manifest         what the program sees
 //! blob download parallel save verify      content in
 //! upload source referrers copy            content out and across
-//! ffi                                     the C boundary, the only place with `unsafe`; ffi/child is for helpers
+//! ffi                                     the C boundary, the only place with `unsafe`; ffi/child is for helpers,
+//!                                         ffi/socket for connections
 //! ```
 
 #![deny(unsafe_code)]
@@ -104,6 +105,9 @@ mod retry_after;
 mod save;
 mod scope;
 mod send;
+#[allow(unsafe_code)]
+#[path = "ffi/socket.rs"]
+mod socket;
 mod sorted;
 mod token;
 mod toml_file;

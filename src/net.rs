@@ -347,6 +347,9 @@ impl Body {
         }
         let got = {
             let _entered = self.call.enter();
+            let left = self.left.unwrap_or(0);
+            self.call
+                .note_due(usize::try_from(left).unwrap_or(usize::MAX));
             self.call
                 .check()
                 .map_err(into_io)

@@ -5,10 +5,11 @@ mod support;
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::options::Options;
+use registry_transport::request::Request;
 use registry_transport::transport::{Actions, Transport};
 use support::client::{get, keep_log, options, transport, with, with_texts};
 use support::pki::{Ca, Identity};
-use support::server::{Answer, Server, lock};
+use support::server::{Answer, Gate, Server, lock};
 
 fn trusting(ca: &Ca) -> Options {
     with_texts(&[
@@ -152,7 +153,6 @@ fn trusted_certificates() {
 /// Large bodies both ways over TLS, and connections that are used again.
 #[test]
 fn bodies_over_tls() {
-    use registry_transport::request::Request;
     use registry_transport::source::Source;
     let ca = Ca::new();
     let data = support::registry::noise("tls", 3_000_000);
@@ -207,6 +207,41 @@ fn bodies_over_tls() {
             false => assert_eq!(got.unwrap_err().kind(), ErrorKind::Network),
         }
     }
+}
+
+/// However much is still to come, what has come is passed on.
+#[test]
+fn a_body_in_steps_over_tls() {
+    const FIRST: usize = 700_100;
+    let ca = Ca::new();
+    let data = support::registry::noise("steps", 4_000_000);
+    let (gate, body) = (Gate::new(), data.clone());
+    let held = gate.clone();
+    let server = Server::start_tls(&ca, move |_| {
+        Answer::ok(body.clone()).stall_after(FIRST, &held)
+    });
+    let mut options = trusting(&ca);
+    options.set_number("stall-timeout-ms", 5000).unwrap();
+    let transport = transport(&server, &options);
+    let mut answer = transport
+        .request(&Request::new(None, "/v2/x"), None)
+        .unwrap();
+    let (mut got, mut buf) = (Vec::new(), vec![0; 64 * 1024]);
+    while got.len() < FIRST {
+        let n = answer.read(&mut buf).unwrap();
+        got.extend_from_slice(&buf[..n]);
+    }
+    assert_eq!(got.len(), FIRST);
+    gate.open();
+    answer
+        .drain(&mut |piece| {
+            got.extend_from_slice(piece);
+            true
+        })
+        .unwrap();
+    assert!(got == data);
+    assert_eq!(get(&transport, "/v2/x").unwrap().len(), data.len());
+    assert_eq!(server.connections(), 1);
 }
 
 /// Client certificates: shown to servers that ask, and useful errors where something is missing.

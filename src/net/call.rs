@@ -2,7 +2,7 @@
 //! connections find the call they work for in a thread-local, set while the HTTP engine runs.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,8 @@ pub(crate) struct Call {
     on_used_connection: AtomicBool,
     /// A byte of the request was written.
     wrote: AtomicBool,
+    /// Bytes of the answer's body that the reader has yet to get, as far as its head told.
+    due: AtomicUsize,
 }
 
 /// What changes from hop to hop and from phase to phase.
@@ -161,6 +163,7 @@ impl Call {
             trusts_kept: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
+            due: AtomicUsize::new(0),
         })
     }
 
@@ -194,6 +197,7 @@ impl Call {
             trusts_kept: AtomicBool::new(false),
             on_used_connection: AtomicBool::new(false),
             wrote: AtomicBool::new(false),
+            due: AtomicUsize::new(0),
         })
     }
 
@@ -288,6 +292,7 @@ impl Call {
         self.body_unwanted.store(false, Ordering::Relaxed);
         self.on_used_connection.store(false, Ordering::Relaxed);
         self.wrote.store(false, Ordering::Relaxed);
+        self.due.store(0, Ordering::Relaxed);
         let mut attempt = self.attempt();
         attempt.rule = rule;
         attempt.home = home;
@@ -385,6 +390,15 @@ impl Call {
 
     pub(crate) fn wrote(&self) -> bool {
         self.wrote.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_due(&self, bytes: usize) {
+        self.due.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of a body the reader has yet to get; some of them may have been read ahead.
+    pub(crate) fn due(&self) -> usize {
+        self.due.load(Ordering::Relaxed)
     }
 
     pub(crate) fn refuse_body(&self) {

@@ -14,6 +14,7 @@ use super::address::Rule;
 use super::buffers::WipedBuffers;
 use super::call::{self, Call, SLICE};
 use crate::error::{Error, Result};
+use crate::socket;
 
 /// RFC 8305 section 5: how long one address may keep the next one waiting.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
@@ -200,6 +201,8 @@ pub(crate) struct Tcp {
     seen_open: Option<Instant>,
     /// The peer takes no more; what it answered may still be read.
     write_closed: bool,
+    /// How many bytes a read waits for.
+    low_water: i32,
 }
 
 impl Tcp {
@@ -209,6 +212,7 @@ impl Tcp {
             buffers: WipedBuffers::new(buffer),
             seen_open: None,
             write_closed: false,
+            low_water: 1,
         }
     }
 
@@ -216,6 +220,14 @@ impl Tcp {
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.seen_open = None;
         read_sliced(&self.stream, buf)
+    }
+
+    /// From now on a read sleeps until so many bytes are there, or until it has to look up.
+    pub(crate) fn set_low_water(&mut self, bytes: i32) {
+        if self.low_water != bytes {
+            self.low_water = bytes;
+            socket::set_low_water(&self.stream, bytes);
+        }
     }
 
     /// Writes all of `data`, or drops it when the peer has closed its side: it may have answered before.
