@@ -120,8 +120,8 @@ impl Authenticator {
         let has_none = self.creds.fixed().is_some_and(is_none)
             || self
                 .credential
-                .peek()
-                .is_some_and(|held| is_none(&held.credential));
+                .now()
+                .is_some_and(|held| is_none(&held.value.credential));
         !has_none && !self.fell_back()
     }
 
@@ -204,10 +204,16 @@ impl Authenticator {
 pub(crate) struct CallSigner<'a> {
     auth: &'a Authenticator,
     route: &'a Route<'a>,
-    /// Scopes this call needs besides those of the transport.
+    /// Scopes this call needs besides those of the transport, and those it was told of.
     extra: Scopes,
+    /// It needed some before it was told of any.
+    is_apart: bool,
+    /// What this call was told last: what the transports share may be forgotten by another one meanwhile.
+    told: Option<Known>,
     sent: Sent,
     rounds: Rounds,
+    /// When the latest 401 came.
+    refused: Option<Instant>,
     /// The request asks for no repository, whatever its challenge says.
     is_ping: bool,
     /// The credential that was there before the request: its source may say something else by now.
@@ -222,6 +228,10 @@ enum Sent {
     Token {
         slot: Arc<Flight<Token>>,
         serial: u64,
+        /// Asked for since the latest 401.
+        is_fresh: bool,
+        /// The credential there was: another thread may have got a newer one since.
+        by: Option<Shared<Arc<Held>>>,
     },
 }
 
@@ -230,6 +240,7 @@ enum Sent {
 struct Rounds {
     answered: bool,
     refreshed: bool,
+    renewed: bool,
     widened: bool,
     switched: bool,
     resolved: bool,
@@ -280,11 +291,16 @@ fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
                 step => step,
             }
         }
-        (Sent::Token { .. }, Verdict::Bearer(_) | Verdict::None { .. }) => {
-            match once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp) {
-                Step::GiveUp => once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp),
-                step => step,
+        (Sent::Token { is_fresh, .. }, Verdict::Bearer(_) | Verdict::None { .. }) => {
+            let mut step = once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp);
+            // In the place of the refused one came one that others had: it may have died the same way.
+            if step == Step::GiveUp && !is_fresh {
+                step = once(|r| &mut r.renewed, Step::Refresh, Step::GiveUp);
             }
+            if step == Step::GiveUp {
+                step = once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp);
+            }
+            step
         }
         (Sent::Token { .. }, Verdict::Basic) => {
             once(|r| &mut r.switched, Step::UseBasic, Step::GiveUp)
@@ -303,13 +319,16 @@ impl<'a> CallSigner<'a> {
         Self {
             auth,
             route,
+            is_apart: !extra.is_empty(),
             extra,
+            told: None,
             sent: Sent::Nothing,
             rounds: Rounds::default(),
+            refused: None,
             is_ping: false,
             before: match auth.creds.fixed() {
                 Some(_) => None,
-                None => auth.credential.serial(),
+                None => auth.credential.now().map(|held| held.serial),
             },
         }
     }
@@ -326,23 +345,28 @@ impl<'a> CallSigner<'a> {
     /// Asks the source again after `used`, which may be no credential at all, did not suffice; whether it says
     /// something else. What it said in the course of this request is only asked for again by the next one.
     fn resolve_again(&self, used: &Shared<Arc<Held>>) -> Result<bool> {
-        if self.before == Some(used.serial) {
+        let is_current = |now: Shared<_>| now.serial == used.serial;
+        if self.before == Some(used.serial) || !self.auth.credential.now().is_some_and(is_current) {
             return Ok(self.auth.newer(used, self.route.call)?.is_some());
         }
         self.auth.spent.store(used.serial, Ordering::Relaxed);
         Ok(false)
     }
 
-    fn learn(&self, known: Known) {
+    fn learn(&mut self, known: Known) {
+        self.told = Some(known.clone());
         self.auth.cache.learn(self.route.policy.home(), known);
     }
 
     /// Forgets a challenge that led to no token: it may have been a mistake of that moment, and the next call
-    /// asks the registry again. What was asked for besides by this call alone says nothing about the challenge.
-    fn unlearn(&self, realm: &Url, service: Option<&str>) {
-        if !self.extra.is_empty() {
+    /// asks the registry again. What was asked for besides by this call alone says nothing about the challenge,
+    /// and where others have tokens by it, it is no mistake.
+    fn unlearn(&mut self, realm: &Url, service: Option<&str>) {
+        if self.is_apart {
             return;
         }
+        self.told = None;
+        self.extra = Scopes::default();
         let known = Known::Bearer {
             realm: realm.clone(),
             service: service.map(str::to_owned),
@@ -359,16 +383,15 @@ impl<'a> CallSigner<'a> {
     fn widen(&mut self, scopes: &[String]) {
         let scopes = scopes.iter().map(String::as_str);
         let told = Scopes::of(scopes.filter(|s| !self.is_ping || !s.starts_with("repository")));
-        if !self.extra.is_empty() {
-            // What this call needs besides, such as another repository to mount from, is its own affair.
-            self.extra.merge(&told);
-            return;
+        self.extra.merge(&told);
+        // What this call needs besides, such as another repository to mount from, is its own affair.
+        if !self.is_apart {
+            self.auth
+                .learned
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .merge(&told);
         }
-        self.auth
-            .learned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .merge(&told);
     }
 
     fn bearer(&mut self, url: &Url, c: &BearerChallenge) -> Result<()> {
@@ -402,9 +425,13 @@ impl<'a> CallSigner<'a> {
         };
         let slot = self.auth.cache.slot(&key);
         let call = self.route.call;
+        let by = (self.auth.credential.now()).filter(|_| !self.auth.fell_back());
+        let refused = self.refused;
+        let is_fresh = |token: &Token| refused.is_none_or(|refused| token.asked >= refused);
+        let must_be_fresh = self.rounds.renewed;
         let got = slot.get(
             call,
-            |t| t.value.is_usable(),
+            |t| t.value.is_usable() && (!must_be_fresh || is_fresh(&t.value)),
             || {
                 let credential = self.auth.credential(call)?;
                 let exchange = Exchange {
@@ -436,6 +463,8 @@ impl<'a> CallSigner<'a> {
         self.sent = Sent::Token {
             slot,
             serial: got.serial,
+            is_fresh: is_fresh(&got.value),
+            by,
         };
         Ok(value)
     }
@@ -453,7 +482,8 @@ impl<'a> CallSigner<'a> {
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
         }
-        let Some(known) = self.auth.known(self.route.policy.home()) else {
+        let shared = || self.auth.known(self.route.policy.home());
+        let Some(known) = self.told.clone().or_else(shared) else {
             return Ok(None);
         };
         if !matches!(
@@ -521,6 +551,7 @@ impl Signer for CallSigner<'_> {
             .map(HeaderValue::as_bytes);
         let wants = challenge::judge(fields);
         let mut step = decide(&self.sent, &wants, &mut self.rounds);
+        self.refused = Some(Instant::now());
         if step == Step::UseBasic {
             self.learn(Known::Basic);
             let is_usable = |held: &Held| {
@@ -562,11 +593,11 @@ impl Signer for CallSigner<'_> {
         });
         let go_on = match (&self.sent, step) {
             (_, Step::UseToken | Step::UseBasic | Step::Widen) => true,
-            (Sent::Token { slot, serial }, Step::Refresh) => {
+            (Sent::Token { slot, serial, .. }, Step::Refresh) => {
                 slot.refuse(*serial);
                 true
             }
-            (Sent::Token { slot, serial }, Step::GoBare) => {
+            (Sent::Token { slot, serial, .. }, Step::GoBare) => {
                 slot.refuse(*serial);
                 self.rounds.bare = true;
                 self.rounds.answered = false;
@@ -575,8 +606,16 @@ impl Signer for CallSigner<'_> {
             (Sent::Basic(used) | Sent::Fixed(used), Step::Resolve) => {
                 self.auth.newer(used, self.route.call)?.is_some()
             }
-            (Sent::Token { slot, serial }, Step::Resolve) => {
-                let used = self.auth.credential(self.route.call)?;
+            (
+                Sent::Token {
+                    slot, serial, by, ..
+                },
+                Step::Resolve,
+            ) => {
+                let used = match by {
+                    Some(held) => held.clone(),
+                    None => self.auth.credential(self.route.call)?,
+                };
                 let has_newer = self.resolve_again(&used)?;
                 if has_newer {
                     slot.refuse(*serial);
@@ -824,6 +863,7 @@ impl Exchange<'_> {
         let origin = self.realm.origin();
         let mut signer = RealmSigner(authorization);
         let call = self.route.call;
+        let asked = Instant::now();
         let (body, more) = loop {
             let answer = self.route.send_with(message, &mut signer, budget, origin)?;
             if answer.status != 200 {
@@ -843,7 +883,7 @@ impl Exchange<'_> {
                 "its answer is longer than option max-token-bytes allows",
             ));
         }
-        Token::parse(&body, Instant::now()).map_err(|why| token::refused(origin, why))
+        Token::parse(&body, asked, Instant::now()).map_err(|why| token::refused(origin, why))
     }
 
     /// The error for an answer that is no token, with what the service says about it.
@@ -934,10 +974,12 @@ mod tests {
         })
     }
 
-    fn token() -> Sent {
+    fn token(is_fresh: bool) -> Sent {
         Sent::Token {
             slot: Arc::default(),
             serial: 1,
+            is_fresh,
+            by: None,
         }
     }
 
@@ -949,27 +991,28 @@ mod tests {
             (Sent::Nothing, bearer(None), Step::UseToken, Step::GiveUp),
             (Sent::Nothing, Verdict::Basic, Step::UseBasic, Step::GiveUp),
             (Sent::Nothing, none(), Step::GiveUp, Step::GiveUp),
-            (token(), bearer(None), Step::Refresh, Step::Resolve),
+            (token(true), bearer(None), Step::Refresh, Step::Resolve),
             (
-                token(),
+                token(true),
                 bearer(Some("invalid_token")),
                 Step::Refresh,
                 Step::Resolve,
             ),
             (
-                token(),
+                token(true),
                 bearer(Some("insufficient_scope")),
                 Step::Widen,
                 Step::Resolve,
             ),
             (
-                token(),
+                token(true),
                 bearer(Some("invalid_request")),
                 Step::GiveUp,
                 Step::GiveUp,
             ),
-            (token(), Verdict::Basic, Step::UseBasic, Step::GiveUp),
-            (token(), none(), Step::Refresh, Step::Resolve),
+            (token(true), Verdict::Basic, Step::UseBasic, Step::GiveUp),
+            (token(true), none(), Step::Refresh, Step::Resolve),
+            (token(false), bearer(None), Step::Refresh, Step::Refresh),
             (basic(), Verdict::Basic, Step::Resolve, Step::GiveUp),
             (basic(), bearer(None), Step::UseToken, Step::GiveUp),
             (basic(), none(), Step::Resolve, Step::GiveUp),
@@ -981,6 +1024,10 @@ mod tests {
                 second,
                 "{wants:?} again"
             );
+            if second == Step::Refresh {
+                let third = decide(&sent, &wants, &mut rounds);
+                assert_eq!(third, Step::Resolve, "{wants:?} for the third time");
+            }
             if second == Step::Resolve {
                 let third = decide(&sent, &wants, &mut rounds);
                 assert_eq!(third, Step::GiveUp, "{wants:?} for the third time");
@@ -999,7 +1046,7 @@ mod tests {
             Verdict::Basic,
             none(),
         ];
-        let sents = [Sent::Nothing, token(), password()];
+        let sents = [Sent::Nothing, token(true), token(false), password()];
         for _ in 0..10 {
             for sent in &sents {
                 for want in &wants {
@@ -1009,6 +1056,6 @@ mod tests {
                 }
             }
         }
-        assert!(steps <= 5, "{steps}");
+        assert!(steps <= 6, "{steps}");
     }
 }

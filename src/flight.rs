@@ -65,16 +65,8 @@ impl<T: Clone> Flight<T> {
     }
 
     /// The value there is.
-    pub(crate) fn peek(&self) -> Option<T> {
-        self.lock()
-            .value
-            .as_ref()
-            .map(|shared| shared.value.clone())
-    }
-
-    /// The number of the value there is.
-    pub(crate) fn serial(&self) -> Option<u64> {
-        self.lock().value.as_ref().map(|shared| shared.serial)
+    pub(crate) fn now(&self) -> Option<Shared<T>> {
+        self.lock().value.clone()
     }
 
     /// The value there is if `usable` says so, else the one that `make` makes, on this thread or on one that

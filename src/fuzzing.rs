@@ -76,7 +76,7 @@ pub fn next_link(fields: &[&[u8]]) -> Result<Option<String>> {
 /// Why it is no answer.
 pub fn token(body: &[u8]) -> Result<(String, Duration, Option<String>), &'static str> {
     let now = Instant::now();
-    let token = Token::parse(body, now)?;
+    let token = Token::parse(body, now, now)?;
     Ok((
         token.value.expose().to_owned(),
         token.used_for(now),

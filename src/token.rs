@@ -32,7 +32,9 @@ const FEW_ENTRIES: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Token {
     pub(crate) value: Secret,
-    /// By the local monotonic clock: what the service says of its own time is not looked at.
+    /// When the service was asked for it. By the local monotonic clock, as the next one.
+    pub(crate) asked: Instant,
+    /// What the service says of its own time is not looked at.
     usable_until: Instant,
     /// A refresh token that replaces the one used.
     pub(crate) refresh: Option<Secret>,
@@ -51,7 +53,11 @@ impl Token {
 
     /// Reads the answer of a token service (token and OAuth2 documentation of distribution). The body is
     /// never quoted: it may hold tokens.
-    pub(crate) fn parse(body: &[u8], received: Instant) -> Result<Self, &'static str> {
+    pub(crate) fn parse(
+        body: &[u8],
+        asked: Instant,
+        received: Instant,
+    ) -> Result<Self, &'static str> {
         let answer = serde_json::from_slice(body).map_err(|_| "its answer is not JSON")?;
         let answer = Wiped(answer);
         let answer = answer
@@ -77,6 +83,7 @@ impl Token {
             .map(Secret::new);
         Ok(Self {
             value: Secret::new(value),
+            asked,
             usable_until: received + (life - margin),
             refresh,
         })
@@ -232,8 +239,26 @@ impl TokenCache {
         challenges.insert(origin.clone(), known);
     }
 
-    /// Forgets what the origin asked for if it is still this.
+    /// Whether what the origin asked for has led to a token that is of use.
+    fn has_token_of(&self, origin: &Origin, known: &Known) -> bool {
+        let Known::Bearer { realm, service } = known else {
+            return false;
+        };
+        let realm = realm.wire();
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.by_key.iter().any(|(key, slot)| {
+            key.home == *origin
+                && key.realm == realm.as_str()
+                && key.service == *service
+                && slot.now().is_some_and(|token| token.value.is_usable())
+        })
+    }
+
+    /// Forgets what the origin asked for if it is still this, and no token that is of use came of it.
     pub(crate) fn unlearn(&self, origin: &Origin, known: &Known) {
+        if self.has_token_of(origin, known) {
+            return;
+        }
         let mut challenges = self
             .challenges
             .lock()
@@ -262,7 +287,7 @@ mod tests {
 
     fn seconds(body: &str) -> Result<(String, u64), &'static str> {
         let now = Instant::now();
-        let token = Token::parse(body.as_bytes(), now)?;
+        let token = Token::parse(body.as_bytes(), now, now)?;
         let used = token.used_for(now);
         Ok((token.value.expose().to_owned(), used.as_secs()))
     }

@@ -3,7 +3,7 @@
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
@@ -14,7 +14,7 @@ use registry_transport::request::Request;
 use registry_transport::source::{ReadBytes, Source};
 use registry_transport::transport::{Actions, Transport};
 use support::server::{Answer, Request as Got, Server, script};
-use support::token::TokenServer;
+use support::token::{TokenServer, Verdict};
 
 const BASIC: &str = "Basic dXNlcjpwYXNz";
 
@@ -1100,4 +1100,127 @@ fn mistaken_challenges() {
         assert_eq!(get(&own).unwrap(), b"fine", "{mistake}");
         assert_eq!(get(&own).unwrap(), b"fine", "{mistake}");
     }
+}
+
+/// A registry with a token server on itself, for one user, and what it does when `./slow` is asked for.
+fn token_registry(tokens: &Arc<TokenServer>, slow: impl Fn() + Send + Sync + 'static) -> Server {
+    let tokens = Arc::clone(tokens);
+    Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => tokens.answer(r),
+        (path, Some(token)) => {
+            if path.ends_with("/slow") {
+                slow();
+            }
+            if tokens.check(token, "", "", "") == Verdict::Allowed {
+                Answer::ok("fine")
+            } else {
+                Answer::challenge(
+                    r#"Bearer realm="/token",service="s",scope="repository:a/b:pull",error="invalid_token""#,
+                )
+            }
+        }
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    })
+}
+
+fn sharing() -> Options {
+    let mut options = options();
+    options.set_number("share-tokens", 1).unwrap();
+    options
+}
+
+/// What one call was told it does, whatever another one forgets meanwhile: that one's failure is its own.
+#[test]
+fn what_others_forget() {
+    let tokens = Arc::new(TokenServer::new("s").user("user", "pass", &[]));
+    let server = token_registry(&tokens, || {});
+    let wrong = Creds::basic("user", "wrong").unwrap();
+    let other = transport(&server, Some(&wrong), &sharing());
+    let refused = move || get(&other).unwrap_err().kind() == ErrorKind::Auth;
+    let refused = Arc::new(refused);
+    let mut logged = sharing();
+    let (again, count) = (Arc::clone(&refused), Arc::new(AtomicU32::new(0)));
+    let times = Arc::clone(&count);
+    // Just after this call has heard the challenge, another's password is refused.
+    logged.set_log(
+        Level::Info,
+        Arc::new(move |_, line| {
+            if line.contains("answered 401") {
+                times.fetch_add(1, Ordering::SeqCst);
+                assert!(again());
+            }
+        }),
+    );
+    let own = transport(&server, Some(&user()), &logged);
+    assert_eq!(get(&own).unwrap(), b"fine");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    // Nor does it make another send a body twice.
+    assert!(refused());
+    server.clear();
+    let mut request = Request::new(Some("PUT"), "./x");
+    let body = Once {
+        left: b"DATA",
+        rewinds: false,
+    };
+    request.body(Source::reader(Box::new(body), Some(4)));
+    own.request(&request, None).unwrap();
+    assert_eq!(server.count(), 1, "{:?}", seen(&server));
+}
+
+/// A token that others got after this request was sent, and that has died as well before it is used: there is
+/// another one.
+#[test]
+fn a_token_of_others_died_too() {
+    let tokens = Arc::new(TokenServer::new("s").user("user", "pass", &[]));
+    let (dying, place) = (Arc::clone(&tokens), Arc::new(OnceLock::<Transport>::new()));
+    let (other, slow) = (Arc::clone(&place), AtomicU32::new(0));
+    let server = token_registry(&tokens, move || {
+        if slow.fetch_add(1, Ordering::SeqCst) == 0 {
+            dying.expire_all();
+            assert_eq!(get(other.get().unwrap()).unwrap(), b"fine");
+            dying.expire_all();
+        }
+    });
+    let own = transport(&server, Some(&user()), &options());
+    assert!(place.set(own.clone()).is_ok());
+    get(&own).unwrap();
+    let request = Request::new(None, "./slow");
+    assert_eq!(
+        own.request(&request, None).unwrap().take_body().unwrap(),
+        b"fine"
+    );
+    assert_eq!(tokens.exchange_count(), 3);
+}
+
+/// Two threads whose requests need the credentials that there were not at first: the one that comes late takes
+/// what the other has got of their source.
+#[test]
+fn one_asks_the_source_again_for_both() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.header("authorization") == Some(BASIC) => token("T"),
+        ("/token", _) => token("anonymous"),
+        (_, Some("T")) => Answer::ok("fine"),
+        (path, Some("anonymous")) if path.ends_with("/public") => Answer::ok("fine"),
+        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+    });
+    let answers = vec![Ok(Creds::anonymous()), Ok(user())];
+    let (creds, asked) = answering(answers, || true);
+    let place = Arc::new(OnceLock::<Transport>::new());
+    let (other, mut logged, others) = (Arc::clone(&place), options(), AtomicU32::new(0));
+    // The first thread is about to ask the source again, and the second one comes first.
+    logged.set_log(
+        Level::Info,
+        Arc::new(move |_, line| {
+            if line.ends_with("Resolve") && others.fetch_add(1, Ordering::SeqCst) == 0 {
+                let other = other.get().unwrap().clone();
+                let got = std::thread::spawn(move || get(&other)).join().unwrap();
+                assert_eq!(got.unwrap(), b"fine");
+            }
+        }),
+    );
+    let own = transport(&server, Some(&creds), &logged);
+    assert!(place.set(own.clone()).is_ok());
+    own.request(&Request::new(None, "./public"), None).unwrap();
+    assert_eq!(get(&own).unwrap(), b"fine");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
