@@ -423,7 +423,7 @@ impl<'a> CallSigner<'a> {
             scopes: scopes.clone(),
             creds: self.auth.fingerprint.clone(),
         };
-        let slot = self.auth.cache.slot(&key);
+        let slot = self.auth.cache.slot(&key, &self.auth.creds);
         let call = self.route.call;
         let by = (self.auth.credential.now()).filter(|_| !self.auth.fell_back());
         let refused = self.refused;

@@ -8,8 +8,8 @@ pub mod podman;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ring::digest::{SHA256, digest};
@@ -67,6 +67,17 @@ enum Source {
 /// What tells two sources apart in the shared token cache, without holding a secret.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fingerprint([u8; 32]);
+
+/// The one source that has a fingerprint, if no other can have the same.
+pub(crate) struct Owner(Option<Weak<Source>>);
+
+impl Owner {
+    /// Whether there are, or may be, credentials with its fingerprint.
+    pub(crate) fn exists(&self) -> bool {
+        let source = self.0.as_ref();
+        source.is_none_or(|source| source.strong_count() > 0)
+    }
+}
 
 impl Creds {
     /// No credentials.
@@ -200,6 +211,12 @@ impl Creds {
                 }
             }
         }
+    }
+
+    /// Without which nobody has its fingerprint.
+    pub(crate) fn owner(&self) -> Owner {
+        let is_callback = matches!(&*self.0, Source::Callback { .. });
+        Owner(is_callback.then(|| Arc::downgrade(&self.0)))
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {

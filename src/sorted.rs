@@ -64,12 +64,14 @@ impl<K: Ord, V> SortedMap<K, V> {
         Some(self.0.remove(at).1)
     }
 
+    /// Keeps these, and little room for others.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&V) -> bool) {
         self.0.retain(|(_, value)| keep(value));
+        self.0.shrink_to(self.0.len() * 2);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0.clear();
+        self.0 = Vec::new();
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroize;
 
 use crate::auth::Known;
-use crate::creds::{Fingerprint, is_b64token};
+use crate::creds::{Creds, Fingerprint, Owner, is_b64token};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
 use crate::process::PerProcess;
@@ -25,7 +25,7 @@ const MAX_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const MAX_MARGIN: Duration = Duration::from_secs(10);
 /// Most token slots and challenges kept.
 const MAX_ENTRIES: usize = 4096;
-/// So many token slots are kept without a look at whether they are of use.
+/// So many more token slots are kept without a look at whether they are of use.
 const FEW_ENTRIES: usize = 64;
 
 /// An access token.
@@ -135,33 +135,49 @@ pub(crate) struct Key {
 
 #[derive(Default)]
 struct Slots {
-    by_key: SortedMap<Key, Arc<Flight<Token>>>,
+    by_key: SortedMap<Key, Slot>,
     /// How many there may be before the dead ones are looked for.
     enough: usize,
 }
 
+struct Slot {
+    token: Arc<Flight<Token>>,
+    owner: Owner,
+}
+
+impl Slot {
+    /// Whether a token of it is used, or may be.
+    fn is_of_use(&self) -> bool {
+        let is_used = Arc::strong_count(&self.token) > 1;
+        is_used || (self.owner.exists() && !self.token.is_vacant(|t| t.value.is_usable()))
+    }
+}
+
 impl Slots {
-    fn get(&mut self, key: &Key) -> Arc<Flight<Token>> {
+    fn get(&mut self, key: &Key, creds: &Creds) -> Arc<Flight<Token>> {
         if let Some(slot) = self.by_key.get(key) {
-            return Arc::clone(slot);
+            return Arc::clone(&slot.token);
         }
         if self.by_key.len() >= self.enough.max(FEW_ENTRIES) {
             self.sweep();
         }
-        let slot = Arc::default();
-        self.by_key.insert(key.clone(), Arc::clone(&slot));
-        slot
+        let token = Arc::default();
+        let slot = Slot {
+            token: Arc::clone(&token),
+            owner: creds.owner(),
+        };
+        self.by_key.insert(key.clone(), slot);
+        token
     }
 
     /// Forgets the tokens that are of no use any more. A process that makes credentials again and again leaves
-    /// them behind; looking for them each time their number has doubled costs little.
+    /// them behind. Looking for them each time a few have come costs little beside the exchanges that brought those.
     fn sweep(&mut self) {
-        self.by_key
-            .retain(|slot| Arc::strong_count(slot) > 1 || !slot.is_vacant(|t| t.value.is_usable()));
+        self.by_key.retain(Slot::is_of_use);
         if self.by_key.len() >= MAX_ENTRIES {
             self.by_key.clear();
         }
-        self.enough = (self.by_key.len() * 2).min(MAX_ENTRIES);
+        self.enough = (self.by_key.len() + FEW_ENTRIES).min(MAX_ENTRIES);
     }
 }
 
@@ -191,11 +207,12 @@ impl Rotated {
 }
 
 impl TokenCache {
-    pub(crate) fn slot(&self, key: &Key) -> Arc<Flight<Token>> {
+    /// The place of a token for `key`, which is of these credentials.
+    pub(crate) fn slot(&self, key: &Key, creds: &Creds) -> Arc<Flight<Token>> {
         self.slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
+            .get(key, creds)
     }
 
     /// What the origin asked for last.
@@ -250,7 +267,10 @@ impl TokenCache {
             key.home == *origin
                 && key.realm == realm.as_str()
                 && key.service == *service
-                && slot.now().is_some_and(|token| token.value.is_usable())
+                && slot
+                    .token
+                    .now()
+                    .is_some_and(|token| token.value.is_usable())
         })
     }
 
@@ -284,6 +304,8 @@ pub(crate) fn refused(host: &Origin, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::call::Call;
+    use crate::options::Options;
 
     fn seconds(body: &str) -> Result<(String, u64), &'static str> {
         let now = Instant::now();
@@ -342,28 +364,47 @@ mod tests {
         }
     }
 
-    /// Tokens that died, of credentials that nobody has any more, do not pile up; those in use stay.
+    /// Tokens that died, and those of a callback that nobody has any more, do not pile up; those of use stay.
     #[test]
     fn dead_tokens_are_forgotten() {
         let home = crate::url::Url::parse("https://r.example/").unwrap();
         let mut slots = Slots::default();
-        let key = |n: usize| Key {
+        let key = |n: usize, creds: &Creds| Key {
             home: home.origin().clone(),
             realm: format!("https://r.example/token?{n}"),
             service: None,
             scopes: Scopes::default(),
-            creds: crate::creds::Creds::anonymous().fingerprint(),
+            creds: creds.fingerprint(),
         };
-        let in_use = slots.get(&key(0));
-        for n in 1..10_000 {
-            slots.get(&key(n));
-            assert!(
-                slots.by_key.len() <= FEW_ENTRIES + 1,
-                "{}",
-                slots.by_key.len()
-            );
+        let call = Call::new(None, &Options::new(), &Arc::default());
+        let fill = |slot: &Flight<Token>| {
+            let now = Instant::now();
+            let make = || Token::parse(br#"{"token":"t"}"#, now, now).map_err(Error::auth);
+            slot.get(&call, |_| true, make).unwrap();
+        };
+        let ask_none = || Creds::callback(Arc::new(|_, _| Ok(Creds::anonymous())));
+        let (nobody, kept) = (Creds::anonymous(), ask_none());
+        let in_use = slots.get(&key(0, &nobody), &nobody);
+        let mut of_use = Vec::new();
+        for n in 1..=200 {
+            let creds = if n % 2 == 0 { &nobody } else { &kept };
+            let slot = slots.get(&key(n, creds), creds);
+            fill(&slot);
+            of_use.push(Arc::downgrade(&slot));
         }
-        assert!(Arc::ptr_eq(&in_use, &slots.get(&key(0))));
+        for n in 201..10_000 {
+            let gone = ask_none();
+            if n % 2 == 0 {
+                slots.get(&key(n, &nobody), &nobody);
+            } else {
+                fill(&slots.get(&key(n, &gone), &gone));
+            }
+            drop(gone);
+            let kept = slots.by_key.len();
+            assert!(kept <= 201 + FEW_ENTRIES, "{kept}");
+        }
+        assert!(Arc::ptr_eq(&in_use, &slots.get(&key(0, &nobody), &nobody)));
+        assert!(of_use.iter().all(|slot| slot.upgrade().is_some()));
     }
 
     #[test]
