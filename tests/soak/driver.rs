@@ -372,6 +372,8 @@ struct Scene {
     restarts: AtomicU64,
     torn: AtomicU64,
     over: AtomicBool,
+    /// Held while a registry is restarted because of the weather.
+    restarting: Mutex<()>,
 }
 
 impl Scene {
@@ -411,6 +413,7 @@ impl Scene {
             restarts: AtomicU64::new(0),
             torn: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            restarting: Mutex::default(),
         }
     }
 
@@ -444,6 +447,10 @@ impl Scene {
             std::thread::sleep(Duration::from_millis(50));
             if Instant::now() < next {
                 continue;
+            }
+            let _restarting = lock(&self.restarting);
+            if self.over.load(Ordering::SeqCst) {
+                return;
             }
             self.restart(rng.usize(..2), Duration::from_millis(rng.u64(400..1500)));
             next = Instant::now() + Duration::from_millis(rng.u64(6000..14000));
@@ -747,6 +754,7 @@ fn watch(settings: &Settings, scene: &Scene, lines: &[(&str, String)]) -> Outcom
             },
             "CALM" => {
                 scene.over.store(true, Ordering::SeqCst);
+                drop(lock(&scene.restarting));
                 scene.spoil(0);
                 // Tokens die on the way only in bad weather.
                 scene.token.set_leeway(Duration::ZERO);

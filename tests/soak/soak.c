@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { THREADS = 256, ITEMS = 160, TAGS = 6, SLOTS = 12, NAME = 128, TEXT = 640 };
+enum { THREADS = 256, ITEMS = 160, TAGS = 6, SLOTS = 12, NAME = 128, TEXT = 640, LINES = 24, LINE = 256 };
 enum { SKIPPED = -1 };
 enum { TIMEOUT_MS = 6000, GRACE_MS = 2000, TAINT_MS = 20000 };
 
@@ -109,6 +109,8 @@ struct worker {
     uint64_t closed_before;
     char last[TEXT];
     rt_status status_;
+    char log[LINES][LINE]; /* its last lines, with the time; a ring */
+    unsigned logged;
 
     pthread_mutex_t lock; /* of the four below, which the other threads look at */
     const rt_op *published;
@@ -166,6 +168,7 @@ __attribute__((format(printf, 1, 2))) static void violation(const char *format, 
     char text[1024];
     va_list args;
     int n = atomic_fetch_add(&violations, 1);
+    unsigned i;
 
     if (n >= 40)
         return;
@@ -174,6 +177,8 @@ __attribute__((format(printf, 1, 2))) static void violation(const char *format, 
     va_end(args);
     printf("VIOLATION thread %d, %s%s: %s\n", self ? self->id : -1, self ? kinds[self->kind].name : "main",
            self && self->is_plain ? " (plain)" : "", has_canary(text) ? "(holds a secret)" : text);
+    for (i = self && self->logged > LINES ? self->logged - LINES : 0; self && i < self->logged; i++)
+        printf("LOG thread %d: %s\n", self->id, self->log[i % LINES]);
     fflush(stdout);
 }
 
@@ -235,6 +240,8 @@ static void on_log(void *data, int32_t level, const char *line)
     else if (atomic_load(&self->victim) != NULL && atomic_exchange(&self->armed, 1) == 0 && chance(self, 40))
         kill_victim(self);
     check_text("a log line", line);
+    if (self != NULL && has_canary(line) == NULL)
+        snprintf(self->log[self->logged++ % LINES], LINE, "%lld ms %s", (long long)now_ms(), line);
 }
 
 static int32_t on_progress(void *data, int64_t done, int64_t total)
@@ -261,6 +268,7 @@ static void begin(struct worker *w, int kind)
     w->limit = calm ? 600000 : TIMEOUT_MS;
     w->cancelled_at = 0;
     w->last[0] = 0;
+    w->logged = 0;
     if (calm || chance(w, 75)) {
         w->op = rt_op_new();
         if (!calm && chance(w, 70)) {
