@@ -532,6 +532,14 @@ impl Signer for CallSigner<'_> {
         }
     }
 
+    fn is_current(&self) -> bool {
+        let Sent::Token { slot, serial, .. } = &self.sent else {
+            return true;
+        };
+        slot.now()
+            .is_some_and(|token| token.serial == *serial && token.value.is_usable())
+    }
+
     fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool> {
         let length: usize = headers
             .get_all(header::WWW_AUTHENTICATE)

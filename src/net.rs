@@ -63,18 +63,31 @@ struct Shared {
     max_requests: u64,
 }
 
-/// A request to send.
+/// A request to send, but for its body.
 pub(crate) struct Exchange<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) body: Outgoing<'a>,
     /// A kept connection is taken as it is: if it was closed, another is tried.
     pub(crate) trusts_kept: bool,
     /// Addresses the connection may go to.
     pub(crate) rule: Rule,
     /// Who learns the connected address.
     pub(crate) home: Option<Arc<Home>>,
+    pub(crate) turn: Turn,
+}
+
+/// Leave to send a request now.
+pub(crate) struct Turn {
+    place: Option<gate::Place>,
+    is_late: bool,
+}
+
+impl Turn {
+    /// Whether it had to be waited for.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
+    }
 }
 
 /// The body of a request.
@@ -142,13 +155,28 @@ impl Net {
         &self.shared.trust
     }
 
-    /// Sends a request and waits for the head of the answer.
-    pub(crate) fn send(&self, exchange: Exchange<'_>, call: &Arc<Call>) -> Result<Incoming> {
+    /// Waits until another request may run at this host.
+    pub(crate) fn turn(&self, origin: &Origin, call: &Call) -> Result<Turn> {
         call.check()?;
-        let mut place = match self.shared.max_requests {
-            0 => None,
-            most => Some(gate::enter(exchange.url.origin(), most, call)?),
+        let (place, is_late) = match self.shared.max_requests {
+            0 => (None, false),
+            most => {
+                let (place, waited) = gate::enter(origin, most, call)?;
+                (Some(place), waited)
+            }
         };
+        Ok(Turn { place, is_late })
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    pub(crate) fn send(
+        &self,
+        exchange: Exchange<'_>,
+        body: Outgoing<'_>,
+        call: &Arc<Call>,
+    ) -> Result<Incoming> {
+        call.check()?;
+        let mut place = exchange.turn.place;
         call.begin_attempt(exchange.rule, exchange.home, exchange.trusts_kept);
         let agent = self
             .agent
@@ -178,7 +206,7 @@ impl Net {
         }
         let answer = {
             let _entered = call.enter();
-            match exchange.body {
+            match body {
                 Outgoing::None => {
                     if matches!(exchange.method, "POST" | "PUT" | "PATCH") {
                         builder =

@@ -11,7 +11,7 @@ use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
 use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
-use crate::source::Source;
+use crate::source::{Opened, Source};
 use crate::url::{Origin, Url};
 
 /// Most stale pooled connections that one request tries before it counts as a failure.
@@ -53,10 +53,28 @@ pub(crate) struct Payload<'a> {
     pub(crate) counted: bool,
 }
 
+/// A part of a source, opened where it begins.
+struct Started<'a> {
+    payload: Payload<'a>,
+    reader: Opened,
+}
+
+impl<'a> Started<'a> {
+    fn of(payload: Payload<'a>) -> Result<Self> {
+        let reader = payload.source.open(payload.offset)?;
+        Ok(Self { payload, reader })
+    }
+}
+
 /// Supplies credentials for a message.
 pub(crate) trait Signer {
     /// The Authorization for a request to the origin the credentials belong to.
     fn sign(&mut self, budget: &mut Budget) -> Result<Option<HeaderValue>>;
+
+    /// Whether what it signed with last is still good after a wait.
+    fn is_current(&self) -> bool {
+        true
+    }
 
     /// Told that the origin answered 401; whether to sign and send again.
     fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool>;
@@ -129,7 +147,13 @@ impl Route<'_> {
         let mut hops = 0;
         let mut stale = 0;
         loop {
-            let authorization = if carries { signer.sign(budget)? } else { None };
+            // What takes its time comes before the token, which may be short-lived.
+            let body_now = body.map(Started::of).transpose()?;
+            let mut authorization = if carries { signer.sign(budget)? } else { None };
+            let turn = self.net.turn(url.origin(), self.call)?;
+            if carries && turn.is_late() && !signer.is_current() {
+                authorization = signer.sign(budget)?;
+            }
             let repeats = match message.repeat {
                 Repeat::ByMethod => is_idempotent(method),
                 Repeat::Always => true,
@@ -137,7 +161,16 @@ impl Route<'_> {
             };
             let headers = self.headers(message, body.is_some(), authorization, &passage);
             let trusts_kept = repeats && stale == 0;
-            let attempt = self.attempt(method, &url, headers, body, &passage, trusts_kept);
+            let exchange = Exchange {
+                method,
+                url: &url,
+                headers,
+                trusts_kept,
+                rule: passage.rule,
+                home: passage.home.clone(),
+                turn,
+            };
+            let attempt = self.attempt(exchange, body_now);
             let may_repeat = repeats || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
@@ -166,7 +199,11 @@ impl Route<'_> {
                 _ => false,
             };
             if again {
-                answer.body.discard();
+                // A server that did not read the body may end the connection after its answer. What cannot be
+                // repeated a second time does not go on one that is about to end.
+                if repeats || body.is_none() {
+                    answer.body.discard();
+                }
                 continue;
             }
             let is_wanted = message.wanted.contains(&status);
@@ -247,43 +284,27 @@ impl Route<'_> {
         headers
     }
 
-    fn attempt(
-        &self,
-        method: &str,
-        url: &Url,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        body: Option<Payload<'_>>,
-        passage: &Passage,
-        trusts_kept: bool,
-    ) -> Result<Incoming> {
-        let log = &self.call.log;
-        log.debug(|| format!("> {method} {url}"));
-        let mut opened;
+    fn attempt(&self, exchange: Exchange<'_>, body: Option<Started<'_>>) -> Result<Incoming> {
+        let (log, url) = (&self.call.log, exchange.url);
+        log.debug(|| format!("> {} {url}", exchange.method));
+        let mut started;
         let outgoing = match body {
             None => Outgoing::None,
-            Some(payload) => {
-                opened = payload.source.open(payload.offset)?;
+            Some(body) => {
+                started = body;
+                let payload = started.payload;
                 let op = self.call.progress().filter(|_| payload.counted);
                 if let Some(op) = op {
                     op.rewind(payload.offset);
                 }
                 Outgoing::Reader {
-                    reader: &mut opened,
+                    reader: &mut started.reader,
                     length: payload.length,
                     op,
                 }
             }
         };
-        let exchange = Exchange {
-            method,
-            url,
-            headers,
-            body: outgoing,
-            trusts_kept,
-            rule: passage.rule,
-            home: passage.home.clone(),
-        };
-        let answer = self.net.send(exchange, self.call);
+        let answer = self.net.send(exchange, outgoing, self.call);
         match &answer {
             Ok(answer) => log.debug(|| format!("< {} from {url}", answer.status)),
             Err(e) => log.debug(|| format!("< failed: {e}")),

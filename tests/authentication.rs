@@ -1224,3 +1224,64 @@ fn one_asks_the_source_again_for_both() {
     assert_eq!(get(&own).unwrap(), b"fine");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
+
+/// A refused part of an upload is sent again on another connection: a registry that did not read it may be
+/// about to end the one it was sent on.
+#[test]
+fn a_refused_part_takes_another_connection() {
+    let tokens = script(vec![token("T1"), token("T2")]);
+    let server = Server::start(move |r| match (r.method.as_str(), r.bearer()) {
+        ("GET", _) => tokens(r),
+        (_, None) => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+        ("PATCH", Some("T1")) => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+        ("PUT", _) => Answer::new(201),
+        _ => Answer::new(202).header("Location", "/v2/a/b/blobs/uploads/1"),
+    });
+    let mut options = options();
+    options.set_number("retries", 0).unwrap();
+    transport(&server, Some(&user()), &options)
+        .blob_put(None, &Source::bytes(*b"DATA"), None, None)
+        .unwrap();
+    let parts: Vec<_> = server
+        .requests()
+        .into_iter()
+        .filter(|r| r.method == "PATCH")
+        .map(|r| (r.connection, r.body))
+        .collect();
+    assert_eq!(parts.len(), 2);
+    assert_ne!(parts[0].0, parts[1].0);
+    assert_eq!([&parts[0].1, &parts[1].1], [b"DATA", b"DATA"]);
+}
+
+/// A request that had to wait for its turn does not go out with a token that has died meanwhile.
+#[test]
+fn tokens_that_die_in_the_queue() {
+    let tokens = Arc::new(TokenServer::new("s").user("user", "pass", &[]));
+    let server = token_registry(&tokens, || {});
+    let (waits, waiting) = std::sync::mpsc::channel();
+    let waits = Mutex::new(waits);
+    let mut one = options();
+    one.set_number("max-requests-per-host", 1).unwrap();
+    one.set_log(
+        Level::Debug,
+        Arc::new(move |_, line| {
+            if line.starts_with("waiting until") {
+                waits.lock().unwrap().send(()).unwrap();
+            }
+        }),
+    );
+    let own = transport(&server, Some(&user()), &one);
+    let ask = |path| own.request(&Request::new(None, path), None).unwrap();
+    let mut unread = ask("./unread");
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| ask("./late").take_body().unwrap());
+        waiting.recv().unwrap();
+        tokens.expire_all();
+        assert_eq!(ask("./x").take_body().unwrap(), b"fine");
+        assert_eq!(unread.take_body().unwrap(), b"fine");
+        assert_eq!(late.join().unwrap(), b"fine");
+    });
+    let late = server.requests();
+    let late = late.iter().filter(|r| r.path.ends_with("/late"));
+    assert_eq!(late.count(), 1, "{:?}", seen(&server));
+}

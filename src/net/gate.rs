@@ -138,13 +138,14 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// Waits until fewer than `most` requests run at this host, unless the call ends first.
-pub(crate) fn enter(origin: &Origin, most: u64, call: &Call) -> Result<Place> {
+/// Waits until fewer than `most` requests run at this host, unless the call ends first. The flag tells whether it had
+/// to wait.
+pub(crate) fn enter(origin: &Origin, most: u64, call: &Call) -> Result<(Place, bool)> {
     let gate = Gate::at(origin);
     let mut state = gate.lock();
     let is_free = state.waiting.is_empty() && state.running < most;
     if is_free || has_place() || call.goes_with_a_place() {
-        return Ok(Place::take(Arc::clone(&gate), &mut state));
+        return Ok((Place::take(Arc::clone(&gate), &mut state), false));
     }
     let number = state.next_ticket;
     state.next_ticket += 1;
@@ -164,7 +165,7 @@ pub(crate) fn enter(origin: &Origin, most: u64, call: &Call) -> Result<Place> {
             let place = Place::take(Arc::clone(&gate), &mut state);
             drop(state);
             drop(ticket);
-            return Ok(place);
+            return Ok((place, true));
         }
         let still = state.active.elapsed();
         if still >= patience {
