@@ -118,8 +118,8 @@ fn oauth(object: &Map<String, Value>) -> Option<Diagnostic> {
 }
 
 fn raw(text: &str, content_type: Option<&str>) -> Diagnostic {
-    let mut message = clean(text, MAX_TEXT);
-    if text.len() > MAX_TEXT {
+    let (mut message, is_cut) = clean_start(text, MAX_TEXT);
+    if is_cut {
         let kind = content_type.unwrap_or("no media type told");
         message.push_str(&format!("… [cut; {}]", clean(kind, MAX_CODE)));
     }
@@ -186,15 +186,24 @@ fn decode(body: &[u8]) -> Cow<'_, str> {
 
 /// At most `most` bytes, with control characters other than line breaks and tabs replaced.
 fn clean(text: &str, most: usize) -> String {
-    let visible = |c: char| {
-        if c.is_control() && !matches!(c, '\t' | '\r' | '\n') {
+    clean_start(text, most).0
+}
+
+/// The same, and whether that is not all of it.
+fn clean_start(text: &str, most: usize) -> (String, bool) {
+    let mut out = String::with_capacity(most.min(text.len()));
+    for c in text.chars() {
+        let c = if c.is_control() && !matches!(c, '\t' | '\r' | '\n') {
             char::REPLACEMENT_CHARACTER
         } else {
             c
+        };
+        if out.len() + c.len_utf8() > most {
+            return (out, true);
         }
-    };
-    let text = text.get(..boundary(text, most)).unwrap_or_default();
-    text.chars().map(visible).collect()
+        out.push(c);
+    }
+    (out, false)
 }
 
 fn boundary(text: &str, most: usize) -> usize {
@@ -454,12 +463,17 @@ mod tests {
             r#"{{"errors":[{{"code":"{0}","message":"{0}"}}]}}"#,
             "x".repeat(20_000)
         );
-        let found = parse(long.as_bytes(), None);
-        let lengths = found.first().map(|d| {
+        let lengths = |body: &str| {
+            let found = parse(body.as_bytes(), None);
             let length = |text: &Option<String>| text.as_deref().unwrap_or_default().len();
-            (length(&d.code), length(&d.message))
-        });
-        assert_eq!(lengths, Some((MAX_CODE, MAX_TEXT)));
+            found.first().map(|d| (length(&d.code), length(&d.message)))
+        };
+        assert_eq!(lengths(&long), Some((MAX_CODE, MAX_TEXT)));
+        // A replacement is longer than what it replaces.
+        let controls = long.replace('x', r"\u0001");
+        assert_eq!(lengths(&controls), Some((MAX_CODE - 1, MAX_TEXT - 2)));
+        let raw = lengths(&"\u{1}".repeat(MAX_TEXT));
+        assert!(raw.is_some_and(|(_, message)| message < MAX_TEXT + 100));
     }
 
     /// R47.
