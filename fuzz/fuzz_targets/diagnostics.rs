@@ -12,6 +12,23 @@ fn is_clean(text: &str) -> bool {
         .any(|c| c.is_control() && !"\t\r\n".contains(c))
 }
 
+/// Numbers are kept in double precision, and their last digit is not.
+fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().expect("finite"), b.as_f64().expect("finite"));
+            (a - b).abs() <= a.abs() * 1e-14
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(k, v)| b.get(k).is_some_and(|w| is_same(v, w)))
+        }
+        _ => a == b,
+    }
+}
+
 fuzz_target!(|data: &[u8]| {
     let (kind, body) = data.split_first().unwrap_or((&0, &[]));
     let kind = [
@@ -55,17 +72,13 @@ fuzz_target!(|data: &[u8]| {
             .map(|t| serde_json::from_str(t).expect("JSON"));
         json!({ "code": d.code, "message": d.message, "detail": detail })
     };
-    let text = json!({ "errors": found.iter().map(entry).collect::<Vec<_>>() }).to_string();
-    let (again, _) = diagnostics(text.as_bytes(), None);
-    let parts = |all: &[Diagnostic]| -> Vec<_> {
-        all.iter()
-            .map(|d| (d.code.clone(), d.message.clone(), d.detail.clone()))
-            .collect()
-    };
+    let text = json!({ "errors": found.iter().map(entry).collect::<Vec<_>>() });
+    let (again, _) = diagnostics(text.to_string().as_bytes(), None);
     if found
         .iter()
         .all(|d| d.message.as_ref().is_none_or(|m| m.len() <= 8 * 1024))
     {
-        assert_eq!(parts(&again), parts(&found));
+        let again = json!({ "errors": again.iter().map(entry).collect::<Vec<_>>() });
+        assert!(is_same(&text, &again), "{text} became {again}");
     }
 });
