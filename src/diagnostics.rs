@@ -21,7 +21,8 @@ const UNKNOWN: &str = "UNKNOWN";
 /// The diagnostics in the body of a failure, at most 100.
 ///
 /// - A JSON object with a list `errors` of objects gives one for each; members that are missing or null are
-///   `None`, and `detail` is kept as JSON text, its numbers in double precision. A body that was cut off gives the entries that are whole.
+///   `None`, and `detail` is kept as JSON text, its numbers in double precision. A body that was cut off gives the
+///   entries that are whole.
 /// - The error object of OAuth (RFC 6749 section 5.2) gives one with its `error` and `error_description`.
 /// - An empty body and the object `{}` say nothing and give none.
 /// - Anything else gives one with the code `UNKNOWN` and the text of the body.
