@@ -248,7 +248,7 @@ struct Rounds {
 }
 
 /// What to do about a 401.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Trade credentials for a token.
     UseToken,
@@ -266,52 +266,39 @@ enum Step {
     GiveUp,
 }
 
+/// A way to go on after a 401: its mark among what was tried, and what to do.
+type Way = (fn(&mut Rounds) -> &mut bool, Step);
+
+const REFRESH: Way = (|r| &mut r.refreshed, Step::Refresh);
+const RENEW: Way = (|r| &mut r.renewed, Step::Refresh);
+const WIDEN: Way = (|r| &mut r.widened, Step::Widen);
+const RESOLVE: Way = (|r| &mut r.resolved, Step::Resolve);
+
 /// Decides what to do about a 401, from what was sent, what the registry wants now, and what was tried.
 fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
-    let mut once = |flag: fn(&mut Rounds) -> &mut bool, step: Step, otherwise: Step| {
-        let done = flag(rounds);
-        if std::mem::replace(done, true) {
-            otherwise
-        } else {
-            step
-        }
+    let said = match wants {
+        Verdict::Bearer(c) => c.error.as_deref(),
+        _ => None,
     };
-    match (sent, wants) {
-        (_, Verdict::Bearer(c)) if c.error.as_deref() == Some("invalid_request") => Step::GiveUp,
-        (Sent::Nothing, Verdict::Bearer(_)) => {
-            once(|r| &mut r.answered, Step::UseToken, Step::GiveUp)
-        }
-        (Sent::Nothing, Verdict::Basic) => once(|r| &mut r.answered, Step::UseBasic, Step::GiveUp),
-        (Sent::Nothing, Verdict::None { .. }) => Step::GiveUp,
-        (Sent::Token { .. }, Verdict::Bearer(c))
-            if c.error.as_deref() == Some("insufficient_scope") =>
-        {
-            match once(|r| &mut r.widened, Step::Widen, Step::GiveUp) {
-                Step::GiveUp => once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp),
-                step => step,
-            }
-        }
-        (Sent::Token { is_fresh, .. }, Verdict::Bearer(_) | Verdict::None { .. }) => {
-            let mut step = once(|r| &mut r.refreshed, Step::Refresh, Step::GiveUp);
-            // In the place of the refused one came one that others had: it may have died the same way.
-            if step == Step::GiveUp && !is_fresh {
-                step = once(|r| &mut r.renewed, Step::Refresh, Step::GiveUp);
-            }
-            if step == Step::GiveUp {
-                step = once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp);
-            }
-            step
-        }
-        (Sent::Token { .. }, Verdict::Basic) => {
-            once(|r| &mut r.switched, Step::UseBasic, Step::GiveUp)
-        }
-        (Sent::Basic(_), Verdict::Bearer(_)) => {
-            once(|r| &mut r.switched, Step::UseToken, Step::GiveUp)
-        }
-        (Sent::Basic(_) | Sent::Fixed(_), _) => {
-            once(|r| &mut r.resolved, Step::Resolve, Step::GiveUp)
+    let ways: &[Way] = match (sent, wants) {
+        _ if said == Some("invalid_request") => &[],
+        (Sent::Nothing, Verdict::Bearer(_)) => &[(|r| &mut r.answered, Step::UseToken)],
+        (Sent::Nothing, Verdict::Basic) => &[(|r| &mut r.answered, Step::UseBasic)],
+        (Sent::Nothing, Verdict::None { .. }) => &[],
+        (Sent::Token { .. }, _) if said == Some("insufficient_scope") => &[WIDEN, RESOLVE],
+        (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.switched, Step::UseBasic)],
+        (Sent::Token { is_fresh: true, .. }, _) => &[REFRESH, RESOLVE],
+        // In the place of the refused one came one that others had: it may have died the same way.
+        (Sent::Token { .. }, _) => &[REFRESH, RENEW, RESOLVE],
+        (Sent::Basic(_), Verdict::Bearer(_)) => &[(|r| &mut r.switched, Step::UseToken)],
+        (Sent::Basic(_) | Sent::Fixed(_), _) => &[RESOLVE],
+    };
+    for (tried, step) in ways {
+        if !std::mem::replace(tried(rounds), true) {
+            return *step;
         }
     }
+    Step::GiveUp
 }
 
 impl<'a> CallSigner<'a> {
