@@ -1,16 +1,10 @@
-//! Where a target has its files: in memory, where there is such a folder.
+//! Where a target has its files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The folder of this process for the target `name`, made.
+/// The folder of this process for the target `name`, made below the folder for temporary files.
 pub fn make(name: &str) -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    };
-    let folder = base.join(format!("rt-fuzz-{name}-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("rt-fuzz-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
 }
