@@ -472,42 +472,6 @@ fn blobs_are_verified() {
     );
 }
 
-/// A server that cuts every connection after some bytes: two hundred cuts, one digest.
-#[test]
-fn downloads_are_resumed() {
-    let data = Arc::new(noise("resumed", 2_000_000));
-    let digest = sha256(&data);
-    let own = Arc::clone(&data);
-    let cuts = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&cuts);
-    let server = Server::start(move |r| {
-        let first = range_start(r).unwrap_or(0);
-        let answer = match range_start(r) {
-            Some(first) => part(&own, first, own.len() - 1),
-            None => Answer::ok(&own[..]),
-        };
-        let answer = answer.header("ETag", "\"v1\"");
-        if own.len() - first > 20_000 {
-            let n = count.fetch_add(1, Ordering::SeqCst);
-            answer.cut_after(2_000 + n * 7919 % 15_000)
-        } else {
-            answer
-        }
-    });
-    let transport1 = transport(&server, &options());
-    assert_eq!(
-        transport1.blob_get(&digest, None).unwrap().body().unwrap(),
-        &data[..]
-    );
-    assert!(cuts.load(Ordering::SeqCst) >= 150, "{cuts:?}");
-    let second = &server.requests()[1];
-    assert_eq!(second.header("if-range"), Some("\"v1\""));
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("blob");
-    transport1.blob_save(&digest, &target, None).unwrap();
-    assert_eq!(std::fs::read(&target).unwrap(), data[..]);
-}
-
 /// R61: answers to the Range of a resumed download.
 #[test]
 fn odd_ranges() {
