@@ -212,7 +212,7 @@ pub(crate) struct CallSigner<'a> {
     told: Option<Known>,
     sent: Sent,
     rounds: Rounds,
-    /// When the latest 401 came.
+    /// When the latest refusal came.
     refused: Option<Instant>,
     /// The request asks for no repository, whatever its challenge says.
     is_ping: bool,
@@ -228,14 +228,14 @@ enum Sent {
     Token {
         slot: Arc<Flight<Token>>,
         serial: u64,
-        /// Asked for since the latest 401.
+        /// Asked for since the latest refusal.
         is_fresh: bool,
         /// The credential there was: another thread may have got a newer one since.
         by: Option<Shared<Arc<Held>>>,
     },
 }
 
-/// What was already tried in answer to a 401; each is tried once in a call.
+/// What was already tried in answer to a 401 or 403; each is tried once in a call.
 #[derive(Debug, Default, Clone, Copy)]
 struct Rounds {
     answered: bool,
@@ -247,7 +247,7 @@ struct Rounds {
     bare: bool,
 }
 
-/// What to do about a 401.
+/// What to do about a 401 or 403.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Trade credentials for a token.
@@ -266,7 +266,7 @@ enum Step {
     GiveUp,
 }
 
-/// A way to go on after a 401: its mark among what was tried, and what to do.
+/// A way to go on after a refusal: its mark among what was tried, and what to do.
 type Way = (fn(&mut Rounds) -> &mut bool, Step);
 
 const REFRESH: Way = (|r| &mut r.refreshed, Step::Refresh);
@@ -274,18 +274,22 @@ const RENEW: Way = (|r| &mut r.renewed, Step::Refresh);
 const WIDEN: Way = (|r| &mut r.widened, Step::Widen);
 const RESOLVE: Way = (|r| &mut r.resolved, Step::Resolve);
 
-/// Decides what to do about a 401, from what was sent, what the registry wants now, and what was tried.
-fn decide(sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
+/// Decides what to do about a 401 or a 403, from what was sent, what the registry wants now, and what was tried.
+fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Step {
     let said = match wants {
         Verdict::Bearer(c) => c.error.as_deref(),
         _ => None,
     };
     let ways: &[Way] = match (sent, wants) {
         _ if said == Some("invalid_request") => &[],
+        // With either status: RFC 6750 section 3.1 has it come with 403.
+        (Sent::Token { .. }, _) if said == Some("insufficient_scope") => &[WIDEN, RESOLVE],
+        // A password that has expired is answered with 403 by registries whose passwords do.
+        (Sent::Basic(_), _) if status == 403 => &[RESOLVE],
+        _ if status == 403 => &[],
         (Sent::Nothing, Verdict::Bearer(_)) => &[(|r| &mut r.answered, Step::UseToken)],
         (Sent::Nothing, Verdict::Basic) => &[(|r| &mut r.answered, Step::UseBasic)],
         (Sent::Nothing, Verdict::None { .. }) => &[],
-        (Sent::Token { .. }, _) if said == Some("insufficient_scope") => &[WIDEN, RESOLVE],
         (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.switched, Step::UseBasic)],
         (Sent::Token { is_fresh: true, .. }, _) => &[REFRESH, RESOLVE],
         // In the place of the refused one came one that others had: it may have died the same way.
@@ -527,7 +531,7 @@ impl Signer for CallSigner<'_> {
             .is_some_and(|token| token.serial == *serial && token.value.is_usable())
     }
 
-    fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool> {
+    fn refused(&mut self, status: u16, url: &Url, headers: &HeaderMap) -> Result<bool> {
         let length: usize = headers
             .get_all(header::WWW_AUTHENTICATE)
             .iter()
@@ -545,7 +549,7 @@ impl Signer for CallSigner<'_> {
             .iter()
             .map(HeaderValue::as_bytes);
         let wants = challenge::judge(fields);
-        let mut step = decide(&self.sent, &wants, &mut self.rounds);
+        let mut step = decide(status, &self.sent, &wants, &mut self.rounds);
         self.refused = Some(Instant::now());
         if step == Step::UseBasic {
             self.learn(Known::Basic);
@@ -569,7 +573,8 @@ impl Signer for CallSigner<'_> {
             }
         }
         if let Verdict::Bearer(c) = &wants {
-            if step != Step::GiveUp {
+            // A 403 is no challenge but for the scopes it names.
+            if step == Step::Widen || (status == 401 && step != Step::GiveUp) {
                 let before = self.auth.scopes(&self.extra);
                 self.bearer(url, c)?;
                 // No scope was missing: rights may have been given since the token was made.
@@ -581,7 +586,7 @@ impl Signer for CallSigner<'_> {
         }
         self.route.call.log.info(|| {
             format!(
-                "{} answered 401 ({}): {step:?}",
+                "{} answered {status} ({}): {step:?}",
                 url.origin(),
                 describe(&wants)
             )
@@ -622,7 +627,7 @@ impl Signer for CallSigner<'_> {
         if go_on {
             return Ok(true);
         }
-        let had = !matches!(self.sent, Sent::Nothing);
+        let had = status == 401 && !matches!(self.sent, Sent::Nothing);
         if had
             && self
                 .auth
@@ -632,18 +637,6 @@ impl Signer for CallSigner<'_> {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// A password that has expired is answered with 403 by registries whose passwords do.
-    fn forbidden(&mut self) -> Result<bool> {
-        let Sent::Basic(used) = &self.sent else {
-            return Ok(false);
-        };
-        if std::mem::replace(&mut self.rounds.resolved, true) {
-            return Ok(false);
-        }
-        let newer = self.auth.newer(used, self.route.call)?;
-        Ok(newer.is_some())
     }
 }
 
@@ -914,7 +907,7 @@ impl Signer for RealmSigner {
         Ok(self.0.clone())
     }
 
-    fn refused(&mut self, _: &Url, _: &HeaderMap) -> Result<bool> {
+    fn refused(&mut self, _: u16, _: &Url, _: &HeaderMap) -> Result<bool> {
         Ok(false)
     }
 }
@@ -1013,19 +1006,38 @@ mod tests {
             (basic(), none(), Step::Resolve, Step::GiveUp),
         ] {
             let mut rounds = Rounds::default();
-            assert_eq!(decide(&sent, &wants, &mut rounds), first, "{wants:?}");
+            assert_eq!(decide(401, &sent, &wants, &mut rounds), first, "{wants:?}");
             assert_eq!(
-                decide(&sent, &wants, &mut rounds),
+                decide(401, &sent, &wants, &mut rounds),
                 second,
                 "{wants:?} again"
             );
             if second == Step::Refresh {
-                let third = decide(&sent, &wants, &mut rounds);
+                let third = decide(401, &sent, &wants, &mut rounds);
                 assert_eq!(third, Step::Resolve, "{wants:?} for the third time");
             }
             if second == Step::Resolve {
-                let third = decide(&sent, &wants, &mut rounds);
+                let third = decide(401, &sent, &wants, &mut rounds);
                 assert_eq!(third, Step::GiveUp, "{wants:?} for the third time");
+            }
+        }
+    }
+
+    /// A 403 is final, but for a token that is too narrow and a password that may have expired.
+    #[test]
+    fn steps_after_403() {
+        let narrow = || bearer(Some("insufficient_scope"));
+        for (sent, wants, first, second) in [
+            (token(true), narrow(), Step::Widen, Step::Resolve),
+            (token(false), bearer(None), Step::GiveUp, Step::GiveUp),
+            (token(true), Verdict::Basic, Step::GiveUp, Step::GiveUp),
+            (password(), none(), Step::Resolve, Step::GiveUp),
+            (password(), narrow(), Step::Resolve, Step::GiveUp),
+            (Sent::Nothing, narrow(), Step::GiveUp, Step::GiveUp),
+        ] {
+            let mut rounds = Rounds::default();
+            for step in [first, second] {
+                assert_eq!(decide(403, &sent, &wants, &mut rounds), step, "{wants:?}");
             }
         }
     }
@@ -1045,8 +1057,10 @@ mod tests {
         for _ in 0..10 {
             for sent in &sents {
                 for want in &wants {
-                    if decide(sent, want, &mut rounds) != Step::GiveUp {
-                        steps += 1;
+                    for status in [401, 403] {
+                        if decide(status, sent, want, &mut rounds) != Step::GiveUp {
+                            steps += 1;
+                        }
                     }
                 }
             }

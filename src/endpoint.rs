@@ -171,7 +171,7 @@ impl Endpoint {
             return Ok(Pinged::Answered(answer));
         }
         let mut signer = CallSigner::of_ping(&self.auth, &route);
-        if !signer.refused(&answer.url, &answer.headers)? {
+        if !signer.refused(401, &answer.url, &answer.headers)? {
             return Ok(Pinged::Refused(answer));
         }
         answer.body.discard();
@@ -360,7 +360,7 @@ impl Signer for Unsigned {
         Ok(None)
     }
 
-    fn refused(&mut self, _: &Url, _: &HeaderMap) -> Result<bool> {
+    fn refused(&mut self, _: u16, _: &Url, _: &HeaderMap) -> Result<bool> {
         Ok(false)
     }
 }

@@ -76,13 +76,8 @@ pub(crate) trait Signer {
         true
     }
 
-    /// Told that the origin answered 401; whether to sign and send again.
-    fn refused(&mut self, url: &Url, headers: &HeaderMap) -> Result<bool>;
-
-    /// Told that the origin answered 403; whether to sign and send again.
-    fn forbidden(&mut self) -> Result<bool> {
-        Ok(false)
-    }
+    /// Told that the origin answered 401 or 403; whether to sign and send again.
+    fn refused(&mut self, status: u16, url: &Url, headers: &HeaderMap) -> Result<bool>;
 }
 
 /// What came back, and from where.
@@ -194,8 +189,7 @@ impl Route<'_> {
             };
             let status = answer.status;
             let again = match status {
-                401 if carries => signer.refused(&url, &answer.headers)?,
-                403 if carries => signer.forbidden()?,
+                401 | 403 if carries => signer.refused(status, &url, &answer.headers)?,
                 _ => false,
             };
             if again {

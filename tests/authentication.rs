@@ -221,28 +221,43 @@ fn refresh() {
     assert_eq!(server.count(), 5, "{:?}", seen(&server));
 }
 
-/// D22, R14: a token that is too narrow is widened once.
+/// D22, R14: a token that is too narrow is widened once, whether that is said with 401 or with 403 (RFC 6750
+/// section 3.1).
 #[test]
 fn insufficient_scope() {
-    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
-        ("/token", _)
-            if r.query_params("scope")
-                .contains(&"repository:a/b:pull,delete".to_owned()) =>
-        {
-            token("wide")
-        }
-        ("/token", _) => token("narrow"),
-        (_, Some("wide")) => Answer::ok("fine"),
-        (_, Some(_)) => Answer::challenge(
-            r#"Bearer realm="/token",service="s",scope="repository:a/b:delete",error="insufficient_scope""#,
-        ),
-        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
-    });
-    let transport1 = transport(&server, Some(&user()), &options());
-    get(&transport1).unwrap();
-    server.clear();
-    get(&transport1).unwrap();
-    assert_eq!(server.count(), 1, "the wider token is kept");
+    const CHALLENGE: &str = r#"Bearer realm="/token",service="s""#;
+    for status in [401, 403] {
+        let narrow = move |error: &str| {
+            let scope = r#"scope="repository:a/b:delete""#;
+            let challenge = format!("{CHALLENGE},{scope},error=\"{error}\"");
+            Answer::error(status, "DENIED", "too narrow").header("WWW-Authenticate", challenge)
+        };
+        let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+            ("/token", _)
+                if r.query_params("scope")
+                    .contains(&"repository:a/b:pull,delete".to_owned()) =>
+            {
+                token("wide")
+            }
+            ("/token", _) => token("narrow"),
+            ("/v2/a/b/x", Some("wide")) => Answer::ok("fine"),
+            ("/v2/a/b/other", Some(_)) => narrow("invalid_request"),
+            (_, Some(_)) => narrow("insufficient_scope"),
+            _ => Answer::challenge(CHALLENGE),
+        });
+        let transport1 = transport(&server, Some(&user()), &options());
+        let ask = |path| transport1.request(&Request::new(None, path), None);
+        assert_eq!(ask("./other").unwrap_err().http_status(), Some(status));
+        assert_eq!(server.count(), 3, "{:?}", seen(&server));
+        assert_eq!(get(&transport1).unwrap(), b"fine");
+        server.clear();
+        get(&transport1).unwrap();
+        assert_eq!(server.count(), 1, "the wider token is kept");
+        let error = ask("./never").unwrap_err();
+        assert_eq!(error.http_status(), Some(status));
+        assert_eq!(error.diagnostics()[0].code.as_deref(), Some("DENIED"));
+        assert_eq!(server.count(), 4, "one more token: {:?}", seen(&server));
+    }
 }
 
 /// D12, R15: a registry that asks for nothing at the ping and for credentials later; the other way round.
