@@ -261,7 +261,8 @@ impl Route<'_> {
     ) -> Vec<(HeaderName, HeaderValue)> {
         let lost_its_body = message.body.is_some() && !has_body;
         let goes = |name: &HeaderName| {
-            !(lost_its_body && name == header::CONTENT_TYPE)
+            // Content-Range and the like say something of the body that is not sent.
+            !(lost_its_body && name.as_str().starts_with("content-"))
                 && (passage.is_home || is_portable(name))
                 && !(authorization.is_some() && name == header::AUTHORIZATION)
         };

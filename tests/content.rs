@@ -488,6 +488,66 @@ fn stored_manifests() {
     );
 }
 
+/// R57: "see other" leads what stores or deletes to a page that can be read, which is no success.
+#[test]
+fn see_other_is_no_success() {
+    let server = Server::start(|r| match (r.method.as_str(), r.path.as_str()) {
+        (_, "/login") => Answer::ok("<html>").header("Content-Type", "text/html"),
+        ("POST", _) => Answer::new(202).header("Location", "/v2/a/b/blobs/uploads/u"),
+        ("HEAD" | "GET", _) => Answer::new(404),
+        _ => Answer::redirect(303, "/login"),
+    });
+    let transport = transport(&server, &with(&[("retries", 0)]));
+    let source = Source::bytes(*b"hello");
+    let digest = sha256(b"hello");
+    let text = manifest(OCI_MANIFEST);
+    let begin = || transport.upload_begin(None).unwrap();
+    type Flow<'a> = Box<dyn Fn() -> Result<(), Error> + 'a>;
+    let flows: Vec<(&str, Flow<'_>)> = vec![
+        (
+            "manifest_put",
+            Box::new(|| {
+                let put = transport.manifest_put("v1", OCI_MANIFEST, text.as_bytes(), None);
+                put.map(drop)
+            }),
+        ),
+        (
+            "manifest_delete",
+            Box::new(|| transport.manifest_delete("v1", None)),
+        ),
+        (
+            "blob_put",
+            Box::new(|| {
+                let put = transport.blob_put(Some(&digest), &source, None, None);
+                put.map(drop)
+            }),
+        ),
+        (
+            "upload_send",
+            Box::new(|| {
+                let mut upload = begin();
+                let sent = upload.send(&source, None);
+                assert_eq!(upload.offset(), 0);
+                sent
+            }),
+        ),
+        (
+            "upload_finish",
+            Box::new(|| begin().finish(Some(&digest), None).map(drop)),
+        ),
+        ("upload_cancel", Box::new(|| begin().cancel(None))),
+    ];
+    for (what, flow) in flows {
+        let error = flow().expect_err(what);
+        assert_eq!(
+            (error.kind(), error.http_status()),
+            (ErrorKind::Status, Some(303)),
+            "{what}: {error}"
+        );
+    }
+    assert!(!server.lines().iter().any(|line| line.contains("/login")));
+}
+
 /// R59, R61, R62: the bytes of a blob, or an error before the end is told; and no file that is not the blob.
 #[test]
 fn verified_blobs() {
