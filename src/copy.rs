@@ -59,7 +59,7 @@ pub fn copy(
         } else {
             TagOrDigest::Digest(manifest.digest.clone())
         };
-        dst.manifest_store(&reference, &manifest.media_type, &manifest.data, &dst_call)?;
+        dst.manifest_publish(&reference, &manifest.media_type, &manifest.data, &dst_call)?;
     }
     Ok(())
 }
@@ -141,6 +141,15 @@ impl References {
                 .cloned()
                 .unwrap_or_default()
         };
+        let kind = |d: &Value| {
+            d.get("mediaType")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        // What an index lists may also be blobs, as in caches of builds.
+        let (children, parts): (Vec<_>, Vec<_>) = list("manifests")
+            .into_iter()
+            .partition(|d| kind(d).is_none_or(|kind| media_type::is_manifest(&kind)));
         let mut blobs = Vec::new();
         for descriptor in json
             .get("config")
@@ -148,26 +157,21 @@ impl References {
             .cloned()
             .chain(list("layers"))
             .chain(list("blobs"))
+            .chain(parts)
         {
             let size = descriptor
                 .get("size")
                 .and_then(Value::as_u64)
                 .ok_or_else(|| bad("a descriptor has no size"))?;
-            let kind = descriptor
-                .get("mediaType")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let foreign = descriptor.get("urls").is_some() || media_type::is_foreign(kind);
+            let kind = kind(&descriptor).unwrap_or_default();
+            let foreign = descriptor.get("urls").is_some() || media_type::is_foreign(&kind);
             blobs.push(BlobRef {
                 digest: digest(&descriptor)?,
                 size,
                 foreign,
             });
         }
-        let manifests = list("manifests")
-            .iter()
-            .map(digest)
-            .collect::<Result<_>>()?;
+        let manifests = children.iter().map(digest).collect::<Result<_>>()?;
         Ok(Self { blobs, manifests })
     }
 }
@@ -352,11 +356,15 @@ mod tests {
                 .collect::<Vec<_>>(),
             [(2, false), (3, true)]
         );
-        let index = format!(r#"{{"manifests":[{{"digest":"{}","size":1}}]}}"#, d("m"));
-        assert_eq!(
-            References::of(&manifest(index)).unwrap().manifests,
-            [d("m")]
+        let index = format!(
+            r#"{{"manifests":[{{"digest":"{}","size":1}},{{"digest":"{}","size":4,"mediaType":"{}"}}]}}"#,
+            d("m"),
+            d("l"),
+            media_type::OCI_LAYER
         );
+        let refers = References::of(&manifest(index)).unwrap();
+        assert_eq!(refers.manifests, [d("m")]);
+        assert_eq!((refers.blobs.len(), refers.blobs[0].size), (1, 4));
         for bad in [
             "[",
             r#"{"layers":[{"digest":"x","size":1}]}"#,

@@ -223,16 +223,28 @@ impl Transport {
     ) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;
-        let response = self.manifest_store(&reference, media_type, data, &call)?;
+        self.manifest_publish(&reference, media_type, data, &call)
+    }
+
+    /// Stores a manifest, in the course of a call, and enters it among the referrers of its subject if the registry
+    /// does not.
+    pub(crate) fn manifest_publish(
+        &self,
+        reference: &TagOrDigest,
+        media_type: &str,
+        data: &[u8],
+        call: &Arc<Call>,
+    ) -> Result<Response> {
+        let response = self.manifest_store(reference, media_type, data, call)?;
         if response.header("oci-subject").is_none() {
             if let Some(digest) = response.digest() {
-                referrers::enter(self, data, media_type, digest, &call)?;
+                referrers::enter(self, data, media_type, digest, call)?;
             }
         }
         Ok(response)
     }
 
-    /// Stores a manifest, in the course of a call.
+    /// Stores a manifest and nothing else.
     pub(crate) fn manifest_store(
         &self,
         reference: &TagOrDigest,

@@ -74,6 +74,13 @@ fn bare(text: &str) -> &str {
         .trim_matches([' ', '\t'])
 }
 
+/// Whether this is the type of a manifest or index, accepted or not.
+pub(crate) fn is_manifest(media_type: &str) -> bool {
+    let old = [DOCKER_MANIFEST_SCHEMA1, DOCKER_MANIFEST_SCHEMA1_SIGNED];
+    let mut all = MANIFEST_TYPES.iter().chain(&old);
+    all.any(|t| same(t, media_type))
+}
+
 /// Whether layers of this type are kept by their publisher rather than by registries.
 pub(crate) fn is_foreign(media_type: &str) -> bool {
     [

@@ -89,6 +89,8 @@ impl Referrers {
             let is_first = self.state == State::New;
             let page = self.pages.next_parsed(&call, |page| match page.status() {
                 303 if is_first => Ok(None),
+                // The API says what it sends.
+                200 if is_first && page.header("content-type").is_none() => Ok(None),
                 303 => Err(Error::protocol(format!(
                     "{} sends readers of the referrers elsewhere",
                     page.url()
@@ -210,7 +212,12 @@ pub(crate) fn enter(
     descriptor.insert("digest".to_owned(), own.into());
     descriptor.insert("size".to_owned(), manifest.len().into());
     let config_type = manifest_json.get("config").and_then(|c| c.get("mediaType"));
-    if let Some(kind) = manifest_json.get("artifactType").or(config_type) {
+    let mut types = manifest_json
+        .get("artifactType")
+        .into_iter()
+        .chain(config_type);
+    // An empty one is as good as none.
+    if let Some(kind) = types.find(|kind| kind.as_str().is_some_and(|kind| !kind.is_empty())) {
         descriptor.insert("artifactType".to_owned(), kind.clone());
     }
     if let Some(annotations) = manifest_json.get("annotations") {

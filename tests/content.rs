@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use registry_transport::copy::copy;
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::op::Op;
@@ -486,6 +487,91 @@ fn stored_manifests() {
         (error.kind(), error.http_status()),
         (ErrorKind::Unsupported, Some(405))
     );
+}
+
+/// R58: what refers to another manifest is entered among its referrers where the registry does not do it, whether it is
+/// stored by itself or copied, alone or as part of an index.
+#[test]
+fn copies_that_refer_to_others() {
+    let from = Registry::open();
+    let image = from.seed("a/b", "image", 1);
+    let subject = &image.manifest;
+    let mut artifact = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": image.config.json(),
+        "layers": [], "subject": subject.json(), "annotations": {"a": "b"},
+    });
+    let config = image.config.media_type.as_str();
+    let (mut want, mut children) = (Vec::new(), Vec::new());
+    // The type of an artifact without one is that of its config.
+    for (kind, entered) in [
+        (serde_json::json!("x/y"), "x/y"),
+        (serde_json::json!(""), config),
+        (serde_json::Value::Null, config),
+    ] {
+        artifact["artifactType"] = kind;
+        let text = artifact.to_string();
+        let digest = from.put_manifest("a/b", Some("artifact"), OCI_MANIFEST, text.as_bytes());
+        want.push(serde_json::json!({
+            "mediaType": OCI_MANIFEST, "digest": digest, "size": text.len(), "artifactType": entered,
+            "annotations": {"a": "b"},
+        }));
+        children.push(serde_json::json!({
+            "mediaType": OCI_MANIFEST, "digest": digest, "size": text.len(),
+        }));
+    }
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children,
+    });
+    from.put_manifest("a/b", Some("index"), OCI_INDEX, index.to_string());
+    let from = from.start(None);
+    for (what, referrers, tagged) in [
+        ("index", false, 3),
+        ("artifact", false, 1),
+        ("index", true, 0),
+    ] {
+        let to = Registry::new(Settings {
+            referrers,
+            ..Settings::default()
+        });
+        let server = to.start(None);
+        let target = transport(&server, &options());
+        copy(&transport(&from, &options()), what, &target, "v1", None).unwrap();
+        let tag = subject.digest.replace(':', "-");
+        let entries = to
+            .manifest("a/b", &tag)
+            .map_or_else(Vec::new, |(_, bytes)| {
+                let index: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                index["manifests"].as_array().unwrap().clone()
+            });
+        assert_eq!(entries.len(), tagged, "{what}");
+        assert!(entries.iter().all(|e| want.contains(e)), "{entries:?}");
+    }
+}
+
+/// What an index lists is a manifest or a blob, as its type says: caches of builds list their layers.
+#[test]
+fn copies_of_an_index_of_blobs() {
+    let from = Registry::open();
+    let part = |kind: &str, text: &str| {
+        let digest = from.put_blob("a/b", text);
+        serde_json::json!({"mediaType": kind, "digest": digest, "size": text.len()})
+    };
+    let index = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [
+            part("application/vnd.oci.image.layer.v1.tar+gzip", "layer"),
+            part("application/vnd.buildkit.cacheconfig.v0", "config"),
+            from.seed("a/b", "image", 1).manifest.json(),
+        ],
+    });
+    from.put_manifest("a/b", Some("cache"), OCI_INDEX, index.to_string());
+    let (from, to) = (from.start(None), Registry::open());
+    let server = to.start(None);
+    let [source, target] = [&from, &server].map(|server| transport(server, &options()));
+    copy(&source, "cache", &target, "v1", None).unwrap();
+    assert!(to.manifest("a/b", "v1").is_some());
+    for text in ["layer", "config"] {
+        assert!(to.blob("a/b", &sha256(text.as_bytes())).is_some(), "{text}");
+    }
 }
 
 /// R57: "see other" leads what stores or deletes to a page that can be read, which is no success.

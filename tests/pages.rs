@@ -403,6 +403,41 @@ fn failed_referrers_are_not_an_empty_list() {
     assert_eq!(list.next_referrer(None).unwrap(), None);
 }
 
+/// R63: only an answer that says it is an index is one of the referrers API; else the tag is asked.
+#[test]
+fn referrers_of_a_registry_that_answers_everything() {
+    let subject = format!("sha256:{}", "ab".repeat(32));
+    let tag = format!("sha256-{}", "ab".repeat(32));
+    let index =
+        |name: &str| json!({"schemaVersion": 2, "manifests": [{"digest": name}]}).to_string();
+    for (kind, want) in [
+        (Some("application/vnd.oci.image.index.v1+json"), "api"),
+        (Some("application/json"), "tag"),
+        (None, "tag"),
+    ] {
+        let tag = tag.clone();
+        let server = Server::start(move |r| {
+            if r.path.ends_with(&tag) {
+                return Answer::ok(index("tag"))
+                    .header("Content-Type", "application/vnd.oci.image.index.v1+json");
+            }
+            let answer = Answer::ok(index("api"));
+            match kind {
+                Some(kind) => answer.header("Content-Type", kind),
+                None => answer,
+            }
+        });
+        let transport = transport(&server, &options());
+        let mut list = Referrers::new(&transport, &subject, None).unwrap();
+        assert_eq!(
+            list.next_referrer(None).unwrap(),
+            Some(json!({"digest": want}).to_string()),
+            "{kind:?}"
+        );
+        assert_eq!(list.next_referrer(None).unwrap(), None, "{kind:?}");
+    }
+}
+
 /// `page-size`, and a whole registry: tags and repositories page by page.
 #[test]
 fn a_registry() {
