@@ -436,9 +436,11 @@ impl Session {
         let mut short = 0;
         // A connection broke, so that it was unsure for a while what had arrived.
         let mut broke = is_unsure;
+        // The last part was answered with 416.
+        let mut refused = false;
         if is_unsure {
             let now = self.status()?;
-            self.go_on_from(now, size, &self.lost())?;
+            self.go_on_from(now, size, false, &self.lost())?;
         }
         loop {
             let before = self.offset;
@@ -455,6 +457,7 @@ impl Session {
                 Patched::All => return Ok(()),
                 Patched::Some => {
                     stuck = false;
+                    refused = false;
                     Budget::give_back(&self.call);
                     if length.is_some_and(|wanted| self.offset < before + wanted.min(LONG_PART)) {
                         short += 1;
@@ -484,8 +487,11 @@ impl Session {
                 Patched::Nothing => {}
                 Patched::Failed(failure, asked) => {
                     let status = failure.http_status();
+                    let was_refused = std::mem::replace(&mut refused, status == Some(416));
                     match self.budget.pause(failure.clone(), asked, &self.call) {
                         Ok(()) => {}
+                        // To ask for the right place repeats nothing; to ask for it again and again does.
+                        Err(_) if refused && !was_refused => self.call.check()?,
                         // The place is lost, and no pause would mend that: connections broke before, which took the
                         // repetitions.
                         Err(_) if matches!(status, Some(404 | 410)) && broke => {
@@ -504,23 +510,33 @@ impl Session {
                     if let (Some(413 | 416), Some(length), true) = (status, length, is_unmoved) {
                         chunk = self.smaller(length).min(length);
                     }
-                    self.go_on_from(now, size, &failure)?;
+                    let part = length.unwrap_or_else(|| tally.position());
+                    let has_none = !was_refused && leaves_no_single_byte(part, &failure);
+                    self.go_on_from(now, size, has_none, &failure)?;
                 }
             }
         }
     }
 
-    /// Goes on where the registry says the upload is, or begins anew, because of `failure`.
-    fn go_on_from(&mut self, now: Status, size: Option<u64>, failure: &Error) -> Result<()> {
+    /// Goes on where the registry says the upload is, or begins anew, because of `failure`. `has_none` says that an
+    /// upload of which nothing was there before did not get just one byte since.
+    fn go_on_from(
+        &mut self,
+        now: Status,
+        size: Option<u64>,
+        has_none: bool,
+        failure: &Error,
+    ) -> Result<()> {
         match now {
             // What 0-0 says of an upload is either one byte or none.
-            Status::At(offset) if offset > 1 || self.offset == 1 => {
+            Status::At(offset) if offset > 1 || (offset == 1 && self.offset == 1) => {
                 if size.is_some_and(|size| offset > size) {
                     return Err(self.too_much(offset));
                 }
                 self.offset = offset;
                 return Ok(());
             }
+            Status::At(_) if has_none && self.offset == 0 => return Ok(()),
             Status::At(_) => self.abandon(),
             Status::Gone(_) => {}
         }
@@ -695,7 +711,11 @@ impl Session {
                     }
                     return Ok(answer);
                 }
-                Ok(answer) if retry::is_transient(answer.status) => {
+                // 416 refuses the place of a rest, which the registry is asked for.
+                Ok(answer)
+                    if retry::is_transient(answer.status)
+                        || (answer.status == 416 && rest.is_some() && self.offset > 0) =>
+                {
                     let asked = retry::asked_for(&answer.headers);
                     (self.transport.refusal("PUT", answer), asked)
                 }
@@ -704,27 +724,20 @@ impl Session {
                 Err(e) => return Err(e),
             };
             self.budget.pause(failure.clone(), asked, &self.call)?;
-            match self.status()? {
-                Status::At(offset) => match rest {
-                    Some((_, size)) if offset > size => return Err(self.too_much(offset)),
-                    // 0-0 is one byte or none: only a new upload is certain.
-                    Some((_, size)) if offset <= 1 && size > 0 => {
-                        self.abandon();
-                        self.restart(&failure)?;
-                    }
-                    Some(_) => self.offset = offset,
-                    None => {}
-                },
-                // It may have been committed before the answer got lost.
-                Status::Gone(_) => {
-                    if let Some(answer) = self.transport.find(digest, &self.call)? {
-                        return Ok(answer);
-                    }
-                    if rest.is_none() {
-                        return Err(failure);
-                    }
-                    self.restart(&failure)?;
+            let now = self.status()?;
+            // It may have been committed before the answer got lost.
+            if let Status::Gone(_) = now {
+                if let Some(answer) = self.transport.find(digest, &self.call)? {
+                    return Ok(answer);
                 }
+            }
+            match (rest, now) {
+                (Some((_, size)), now) => {
+                    let has_none = leaves_no_single_byte(size, &failure);
+                    self.go_on_from(now, Some(size), has_none, &failure)?;
+                }
+                (None, Status::At(_)) => {}
+                (None, Status::Gone(_)) => return Err(failure),
             }
         }
     }
@@ -747,6 +760,12 @@ impl Session {
             answer.body.discard();
         }
     }
+}
+
+/// Whether a failed part of so many bytes has hardly left just one of them at the registry: it has none, or was longer
+/// and has an answer, which does not say that there is no such upload.
+fn leaves_no_single_byte(part: u64, failure: &Error) -> bool {
+    part == 0 || (part > 1 && !matches!(failure.http_status(), None | Some(404 | 410)))
 }
 
 enum Patched {

@@ -1809,6 +1809,178 @@ fn an_upload_goes_on_after_a_failure() {
     }
 }
 
+/// What an upload consists of, after a HEAD: methods, and the ranges that were sent.
+fn steps(server: &Server) -> Vec<String> {
+    let requests = server.requests();
+    let sent = requests.iter().filter(|r| r.method != "HEAD").map(|r| {
+        let range = r.header("content-range").unwrap_or_default();
+        format!("{} {range}", r.method).trim_end().to_owned()
+    });
+    sent.collect()
+}
+
+/// A part that was refused is sent again to the same place, if the registry knows the upload and its answer says that
+/// nothing has arrived. It says the same of one byte: when that may be, because the connection broke or the place is
+/// refused again, the upload is begun anew. Where it is after a 416 is asked whatever repetitions are left.
+#[test]
+fn a_refused_upload_goes_on_in_its_session() {
+    const BROKEN: u16 = 0;
+    type Case<'a> = (usize, i64, i64, &'a [u16], Option<&'static str>, &'a str);
+    let cases: [Case; 16] = [
+        (
+            1000,
+            400,
+            1,
+            &[429],
+            None,
+            "PATCH 0-399, GET, PATCH 0-399, PATCH 400-799, PATCH 800-999, PUT",
+        ),
+        (
+            1000,
+            400,
+            1,
+            &[429],
+            Some("0-0"),
+            "PATCH 0-399, GET, PATCH 0-399, PATCH 400-799, PATCH 800-999, PUT",
+        ),
+        (
+            500,
+            400,
+            0,
+            &[416],
+            None,
+            "PATCH 0-399, GET, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (
+            500,
+            400,
+            0,
+            &[416],
+            Some("0-0"),
+            "PATCH 0-399, GET, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (
+            500,
+            400,
+            0,
+            &[202, 416],
+            Some("0-299"),
+            "PATCH 0-399, PATCH 400-499, GET, PATCH 300-499, PUT",
+        ),
+        (
+            500,
+            400,
+            1,
+            &[202, 503],
+            None,
+            "PATCH 0-399, PATCH 400-499, GET, DELETE, POST, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (
+            500,
+            400,
+            0,
+            &[416, 416],
+            Some("0-0"),
+            "PATCH 0-399, GET, PATCH 0-399, DELETE",
+        ),
+        (
+            500,
+            400,
+            2,
+            &[416, 416],
+            Some("0-0"),
+            "PATCH 0-399, GET, PATCH 0-399, GET, DELETE, POST, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (
+            500,
+            400,
+            1,
+            &[BROKEN],
+            Some("0-0"),
+            "PATCH 0-399, GET, DELETE, POST, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (
+            500,
+            400,
+            1,
+            &[404],
+            Some("0-0"),
+            "PATCH 0-399, GET, DELETE, POST, PATCH 0-399, PATCH 400-499, PUT",
+        ),
+        (500, 0, 1, &[503], None, "PUT, GET, PUT"),
+        (500, 0, 1, &[503], Some("0-0"), "PUT, GET, PUT"),
+        (
+            500,
+            0,
+            1,
+            &[BROKEN],
+            Some("0-0"),
+            "PUT, GET, DELETE, POST, PUT",
+        ),
+        (
+            500,
+            0,
+            3,
+            &[503, 416],
+            Some("0-99"),
+            "PUT, GET, PUT 100-499, GET, PUT 100-499",
+        ),
+        (1, 0, 1, &[503], Some("0-0"), "PUT, GET, DELETE, POST, PUT"),
+        (0, 0, 1, &[503], Some("0-0"), "PUT, GET, PUT"),
+    ];
+    for (size, chunk, retries, failures, told, wanted) in cases {
+        let data = noise("refused", size);
+        let left = Mutex::new(failures.to_vec());
+        let server = Server::start(move |request| {
+            let refusal = || {
+                let mut left = lock(&left);
+                let next = (!left.is_empty()).then(|| left.remove(0));
+                next.filter(|status| *status != 202)
+            };
+            let part = request.header("content-range");
+            match request.method.as_str() {
+                "POST" => Answer::new(202).header("Location", "/u"),
+                "PATCH" | "PUT" => match refusal() {
+                    Some(BROKEN) => Answer::hang_up(),
+                    Some(status) => Answer::new(status),
+                    None if request.method == "PUT" => Answer::new(201),
+                    None => Answer::new(202).header(
+                        "Range",
+                        format!("0-{}", part.unwrap().split_once('-').unwrap().1),
+                    ),
+                },
+                "GET" => match told {
+                    Some(range) => Answer::new(204).header("Range", range),
+                    None => Answer::new(204),
+                },
+                "DELETE" => Answer::new(204),
+                _ => Answer::new(404),
+            }
+        });
+        let options = with(&[("upload-chunk-bytes", chunk), ("retries", retries)]);
+        let put = transport(&server, &options).blob_put(
+            Some(&sha256(&data)),
+            &Source::bytes(data),
+            None,
+            None,
+        );
+        let what = format!("{failures:?}, then {told:?}: {put:?}");
+        assert_eq!(
+            steps(&server).join(", "),
+            format!("POST, {wanted}"),
+            "{what}"
+        );
+        match put {
+            Ok(_) => assert!(wanted.contains("PUT"), "{what}"),
+            Err(e) => assert_eq!(
+                (e.http_status(), wanted.contains("PUT")),
+                (Some(416), false),
+                "{what}"
+            ),
+        }
+    }
+}
+
 /// An upload that the registry loses again and again is not begun for ever, and the failure is the one that was.
 #[test]
 fn a_lost_upload_is_begun_anew_a_few_times() {

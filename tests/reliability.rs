@@ -229,7 +229,7 @@ fn one_budget() {
         // Token, the request with it, and the place it is redirected to.
         ("request", request, 6),
         ("ping", ping, 2),
-        // Token, HEAD, POST and, once, PUT; an upload whose PUT failed is begun anew.
+        // Token, HEAD, POST and, once, PUT, after which the upload goes on.
         ("upload", put, 7),
     ] {
         for enough in [true, false] {
