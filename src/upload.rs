@@ -444,7 +444,7 @@ impl Session {
         }
         loop {
             let before = self.offset;
-            if size.is_some_and(|size| self.offset >= size && size > 0) {
+            if size.is_some_and(|size| self.offset >= size) {
                 tally.read_up_to(self.offset, &self.call)?;
                 return Ok(());
             }

@@ -1981,6 +1981,45 @@ fn a_refused_upload_goes_on_in_its_session() {
     }
 }
 
+/// A blob of no bytes has no part to send, whoever computes its digest; and what an upload has beyond the end of a
+/// source is the caller's mistake, also when that is empty.
+#[test]
+fn uploads_of_nothing() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Answer::new(202).header("Location", "/u"),
+        "PATCH" => Answer::new(202).header("Range", format!("0-{}", request.body.len().max(1) - 1)),
+        "GET" => Answer::new(204).header("Range", "0-4"),
+        "PUT" => Answer::new(201),
+        _ => Answer::new(404),
+    });
+    let transport = transport(&server, &options());
+    let empty = Source::bytes(*b"");
+    for named in [Some(sha256(b"")), None] {
+        server.clear();
+        let put = transport.blob_put(named.as_deref(), &empty, None, None);
+        assert_eq!(put.unwrap().digest().unwrap().to_string(), sha256(b""));
+        assert_eq!(steps(&server), ["POST", "PUT"]);
+    }
+    server.clear();
+    let mut upload = transport.upload_begin(None).unwrap();
+    upload.send(&empty, None).unwrap();
+    assert_eq!(upload.offset(), 0);
+    upload.finish(None, None).unwrap();
+    assert_eq!(steps(&server), ["POST", "PUT"]);
+    for short in ["", "abc"] {
+        let mut upload = transport.upload_begin(None).unwrap();
+        upload.send(&Source::bytes(*b"12345"), None).unwrap();
+        for mut upload in [
+            transport.upload_resume(&upload.state(), None).unwrap(),
+            upload,
+        ] {
+            let error = upload.send(&Source::bytes(short), None).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument, "{short:?}: {error}");
+            assert_eq!(upload.offset(), 5);
+        }
+    }
+}
+
 /// An upload that the registry loses again and again is not begun for ever, and the failure is the one that was.
 #[test]
 fn a_lost_upload_is_begun_anew_a_few_times() {
