@@ -101,6 +101,7 @@ impl Transport {
             location: session.location,
             offset: 0,
             is_unsure: false,
+            may_lag: false,
             sent: None,
         })
     }
@@ -132,6 +133,8 @@ impl Transport {
             location: session.location,
             offset: session.offset,
             is_unsure: false,
+            // What its last process sent, that may have been cut off.
+            may_lag: true,
             sent: None,
         })
     }
@@ -212,6 +215,8 @@ pub struct Upload {
     offset: u64,
     /// A part was sent and its fate is not known.
     is_unsure: bool,
+    /// More may arrive of a part that was cut off.
+    may_lag: bool,
     /// The digest of all bytes, once they were sent from a source.
     sent: Option<Digest>,
 }
@@ -237,8 +242,9 @@ impl Upload {
         let mut session = Session::at(&self.transport, self.location.clone(), &call);
         session.offset = self.offset;
         let tally = Tally::of(source, Algorithm::Sha256);
-        let result = session.send_rest(&tally, self.is_unsure);
+        let result = session.send_rest(&tally, self.is_unsure, self.may_lag);
         self.is_unsure = result.is_err();
+        self.may_lag = self.is_unsure;
         self.location = session.location;
         self.offset = session.offset;
         result?;
@@ -406,7 +412,7 @@ impl Session {
             }
             return Ok((result?, digest.clone()));
         }
-        self.send_rest(tally, false)?;
+        self.send_rest(tally, false, false)?;
         let sent = tally.digest();
         if let Some(digest) = digest {
             if sent != *digest {
@@ -428,14 +434,13 @@ impl Session {
     }
 
     /// Sends what is missing with PATCH: in chunks when they are asked for and the size is known, else in one
-    /// stream. When it is unsure how much has arrived, the registry is asked first.
-    fn send_rest(&mut self, tally: &Tally, is_unsure: bool) -> Result<()> {
+    /// stream. When it is unsure how much has arrived, the registry is asked first; while more `may_lag` behind, its
+    /// answer may be outrun.
+    fn send_rest(&mut self, tally: &Tally, is_unsure: bool, mut may_lag: bool) -> Result<()> {
         let size = tally.source.size()?;
         let mut chunk = self.chunk();
         let mut stuck = false;
         let mut short = 0;
-        // A connection broke, so that it was unsure for a while what had arrived.
-        let mut broke = is_unsure;
         // The last part was answered with 416.
         let mut refused = false;
         if is_unsure {
@@ -494,14 +499,14 @@ impl Session {
                         Err(_) if refused && !was_refused => self.call.check()?,
                         // The place is lost, and no pause would mend that: connections broke before, which took the
                         // repetitions.
-                        Err(_) if matches!(status, Some(404 | 410)) && broke => {
+                        Err(_) if matches!(status, Some(404 | 410)) && may_lag => {
                             self.call.check()?;
                             self.restart(&failure)?;
                             continue;
                         }
                         Err(e) => return Err(e),
                     }
-                    broke |= status.is_none();
+                    may_lag |= status.is_none();
                     let had = self.offset;
                     let now = self.status()?;
                     // The place was right, so it is the size that was wrong.
