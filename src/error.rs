@@ -73,6 +73,9 @@ struct Inner {
     diagnostics: Vec<Diagnostic>,
 }
 
+/// When to try again what may pass by itself, if nobody says.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
 /// What fallible functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -89,6 +92,18 @@ impl Error {
             rate_limit: None,
             diagnostics: Vec::new(),
         }))
+    }
+
+    /// An attempt took too long. The call itself may go on, and the next attempt may do better.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn slow(message: impl Into<String>) -> Self {
+        Self::timeout(message).with_retry_after(Some(SOON))
+    }
+
+    /// Whether it is one of those, and not the end of the call's own time.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.kind() == ErrorKind::Timeout && self.retry_after().is_some()
     }
 
     /// The class of the failure.

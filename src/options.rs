@@ -151,7 +151,7 @@ keys! {
         Timeout "timeout-ms" "ms", default 0, 0..=2592000000,
             "Limit for a whole call, its answer's body included; 0 for none. An rt_op may set a shorter one.";
         Retries "retries" "attempts", default 3, 0..=100,
-            "How often a call repeats requests after a broken connection or one of 408, 429, 500, 502, 503, 504, when they may be repeated at all: ping, token, redirects and resumed bodies together. Content that arrives gives the repetitions back.";
+            "How often a call repeats requests after a connection that broke or was not made in time, a token service that gave no answer in time, or one of 408, 429, 500, 502, 503, 504, when they may be repeated at all: ping, token, redirects and resumed bodies together. Content that arrives gives the repetitions back.";
         RetryDelay "retry-delay-ms" "ms", default 500, 0..=3600000,
             "Upper bound of the first pause before a repetition; it doubles each time, and the pause is chosen at random below it.";
         RetryBudget "retry-budget-ms" "ms", default 60000, 0..=86400000,

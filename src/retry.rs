@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::header::{self, HeaderMap};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, SOON};
 use crate::net::call::Call;
 use crate::options::{Number, Options};
 use crate::rate_limit::RateLimit;
@@ -81,7 +81,10 @@ impl Budget {
     pub(crate) fn pause(&self, failure: Error, asked: Option<Duration>, call: &Call) -> Result<()> {
         match self.next(asked, call) {
             Some(pause) => self.wait(pause, &failure, call),
-            None => Err(failure),
+            None => {
+                let wait = failure.retry_after().unwrap_or(SOON);
+                Err(failure.with_retry_after(Some(wait)))
+            }
         }
     }
 
@@ -110,6 +113,12 @@ pub(crate) fn is_transient(status: u16) -> bool {
 pub(crate) fn is_broken_connection(e: &Error) -> bool {
     // A proxy that refuses says so with a status.
     e.kind() == ErrorKind::Network && e.http_status().is_none_or(is_transient)
+}
+
+/// Failures that the next attempt may not meet. It waits for a connection again, and for an answer that did not
+/// come in time only if `waits_again`.
+pub(crate) fn may_pass(e: &Error, waits_again: bool) -> bool {
+    is_broken_connection(e) || (waits_again && e.is_slow())
 }
 
 /// The pause a server asks for (RFC 9110 section 10.2.3).
@@ -154,7 +163,7 @@ pub(crate) fn after(e: Error, last: Option<Error>) -> Error {
 
 /// What an error says about trying again: the server's word, else a second for what may pass by itself.
 pub(crate) fn advice(status: u16, headers: &HeaderMap) -> Option<Duration> {
-    asked_for(headers).or_else(|| is_transient(status).then_some(Duration::from_secs(1)))
+    asked_for(headers).or_else(|| is_transient(status).then_some(SOON))
 }
 
 #[cfg(test)]

@@ -167,21 +167,19 @@ impl Route<'_> {
             };
             let attempt = self.attempt(exchange, body_now);
             let may_repeat = repeats || !self.call.wrote();
+            // A token that is late keeps everything waiting; other requests may be slow for good reasons.
+            let waits_again = message.purpose == Purpose::Realm || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
-                Err(e) if retry::is_broken_connection(&e) && may_repeat => {
+                Err(e) if retry::may_pass(&e, waits_again) && may_repeat => {
                     self.call.check()?;
-                    if self.call.on_used_connection() && stale < MAX_STALE {
+                    if self.call.on_used_connection() && stale < MAX_STALE && !e.is_slow() {
                         stale += 1;
                         self.call
                             .log
                             .debug(|| format!("a kept connection was closed, trying another: {e}"));
                     } else {
-                        budget.pause(
-                            e.with_retry_after(Some(std::time::Duration::from_secs(1))),
-                            None,
-                            self.call,
-                        )?;
+                        budget.pause(e, None, self.call)?;
                     }
                     continue;
                 }

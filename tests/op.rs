@@ -404,11 +404,22 @@ fn time_outs() {
         let error = run(&transport_to(authority, &options)).unwrap_err();
         let took = began.elapsed();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{key} {scheme}: {error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)), "{key}");
         assert!(
             took >= Duration::from_millis(200) && took < Duration::from_secs(1),
             "{key} {scheme}: {took:?}"
         );
     }
+    // The call's own time is another matter: with as little, the next has no better chance.
+    let error = get(
+        &transport(&server, &with(&[("timeout-ms", 200)])),
+        "/v2/head",
+    )
+    .unwrap_err();
+    assert_eq!(
+        (error.kind(), error.retry_after()),
+        (ErrorKind::Timeout, None)
+    );
     // Slow but moving: 2000 bytes in a fifth of a second are enough for one rate and not for the other.
     let slow = |rate| {
         let options = with(&[

@@ -277,6 +277,78 @@ fn one_budget() {
     }
 }
 
+/// D25: a token that does not come in time is asked for again, as often as anything else, but not beyond the time
+/// of the call. Other requests are not: what takes long may be long.
+#[test]
+fn late_tokens() {
+    let token = || Answer::ok(r#"{"token":"good"}"#);
+    let good: &[(&str, i64)] = &[("response-timeout-ms", 200), ("stall-timeout-ms", 200)];
+    let bad: &[(&str, i64)] = &[("response-timeout-ms", 200), ("retries", 1)];
+    let short: &[(&str, i64)] = &[("timeout-ms", 400)];
+    for (numbers, lates, asked, wait) in [
+        (good, 2, 3, None),
+        (bad, 9, 2, Some(Duration::from_secs(1))),
+        (short, 9, 1, None),
+    ] {
+        for creds in [
+            Creds::basic("user", "pass").unwrap(),
+            Creds::refresh("refresh").unwrap(),
+        ] {
+            let gate = Gate::new();
+            let (held, tries) = (gate.clone(), AtomicUsize::new(0));
+            let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+                ("/token", _) => match tries.fetch_add(1, Ordering::SeqCst) {
+                    1 if lates == 2 => token().stall_after(5, &held),
+                    n if n < lates => token().after(&held),
+                    _ => token(),
+                },
+                ("/v2/late", Some("good")) => Answer::ok("late").after(&held),
+                (_, Some("good")) => Answer::ok("fine"),
+                _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            });
+            let name = format!("{}/a/b", server.authority());
+            let own = with(numbers);
+            let transport =
+                Transport::new(&name, Actions::pull(), Some(&creds), Some(&own)).unwrap();
+            let result = get(&transport, "/v2/x");
+            let seen = server.requests();
+            let seen = seen.iter().filter(|r| r.path == "/token").count();
+            assert_eq!(seen, asked, "{numbers:?}: {:?}", server.lines());
+            match result {
+                Ok(body) => {
+                    assert_eq!((body.as_slice(), lates), (&b"fine"[..], 2));
+                    server.clear();
+                    let error = get(&transport, "/v2/late").unwrap_err();
+                    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+                    assert_eq!(server.count(), 1, "{:?}", server.lines());
+                }
+                Err(e) => assert_eq!(
+                    (e.kind(), e.retry_after(), lates),
+                    (ErrorKind::Timeout, wait, 9),
+                    "{e}"
+                ),
+            }
+            gate.open();
+        }
+    }
+}
+
+/// A connection that is not made in time is tried again, whatever was to be sent on it.
+#[test]
+fn late_connections() {
+    let deaf = Deaf::new();
+    resolver::tell("deaf.test", &[&["127.0.0.1"]]);
+    let options = plain(&[("connect-timeout-ms", 100), ("retries", 2)]);
+    let transport = transport_to(&format!("deaf.test:{}", deaf.address.port()), &options);
+    for (method, queries) in [("GET", 3), ("POST", 6)] {
+        let error = transport
+            .request(&Request::new(Some(method), "/v2/x"), None)
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{method}: {error}");
+        assert_eq!(resolver::queries("deaf.test"), queries, "{method}");
+    }
+}
+
 /// What the registry said before the connection failed is not lost, and a Retry-After that cannot be waited for
 /// is told, also in the message.
 #[test]

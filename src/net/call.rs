@@ -328,7 +328,7 @@ impl Call {
             }
             Phase::Head => {
                 if now.duration_since(attempt.since) >= self.limits.response {
-                    return Err(Error::timeout(format!(
+                    return Err(Error::slow(format!(
                         "no answer within response-timeout-ms, {} ms",
                         self.limits.response.as_millis()
                     )));
@@ -342,7 +342,7 @@ impl Call {
                         u128::from(self.limits.stall_rate) * attempt.waited.as_millis() / 1000,
                     );
                     if attempt.moved < wanted.unwrap_or(u64::MAX).max(1) {
-                        return Err(Error::timeout(format!(
+                        return Err(Error::slow(format!(
                             "the transfer stalled: {} bytes in {} ms",
                             attempt.moved,
                             attempt.waited.as_millis()
@@ -362,7 +362,7 @@ impl Call {
         if took < self.limits.handshake {
             return Ok(());
         }
-        Err(Error::timeout(format!(
+        Err(Error::slow(format!(
             "the proxy or TLS handshake took longer than tls-timeout-ms, {} ms",
             self.limits.handshake.as_millis()
         )))

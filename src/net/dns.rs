@@ -49,7 +49,7 @@ pub(crate) fn resolve(host: &str, port: u16, end: Instant, call: &Call) -> Resul
                 );
             }
             Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
-                return Err(Error::timeout(format!(
+                return Err(Error::slow(format!(
                     "the name {host} was not resolved within connect-timeout-ms"
                 )));
             }

@@ -57,7 +57,7 @@ pub(crate) fn connect(
         call.check()?;
         let now = Instant::now();
         if now >= end {
-            return Err(Error::timeout(format!(
+            return Err(Error::slow(format!(
                 "no connection to {host} within connect-timeout-ms, {} ms",
                 call.limits().connect.as_millis()
             )));
