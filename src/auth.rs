@@ -824,8 +824,8 @@ impl Exchange<'_> {
                 counted: false,
             }),
             repeat: Repeat::Always,
-            // The body is a credential: it goes nowhere but to the realm.
-            max_redirects: 0,
+            // The body is a credential: the redirects that are followed do not leave the realm's origin.
+            max_redirects: self.auth.max_redirects,
             purpose: Purpose::Realm,
             wanted: &[],
         };

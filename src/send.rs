@@ -202,6 +202,7 @@ impl Route<'_> {
             if matches!(status, 301 | 302 | 303 | 307 | 308)
                 && !is_wanted
                 && message.max_redirects > 0
+                && !body.is_some_and(|b| b.source.is_secret() && !stays(&url, &answer))
             {
                 hops += 1;
                 if hops > message.max_redirects {
@@ -328,6 +329,12 @@ impl Route<'_> {
         self.call.log.debug(|| format!("redirected to {next}"));
         Ok((next, passage))
     }
+}
+
+/// Whether a redirect leads to where the request went, with all that it carried.
+fn stays(url: &Url, answer: &Incoming) -> bool {
+    let next = || url.resolve(&location(&answer.headers)?).ok();
+    matches!(answer.status, 307 | 308) && next().is_some_and(|next| next.origin() == url.origin())
 }
 
 /// The text of the Location field, when there is just one and it is not empty.

@@ -63,6 +63,11 @@ impl Source {
         Self(Arc::new(Kind::Secret(Zeroizing::new(data.to_vec()))))
     }
 
+    /// Whether it is one of those.
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(*self.0, Kind::Secret(_))
+    }
+
     /// A file, opened anew for each attempt.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Kind::File(path.into())))

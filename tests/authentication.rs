@@ -1048,6 +1048,53 @@ fn redirects() {
     assert!(last.header("x-secret").is_none() && last.header("cookie").is_none());
 }
 
+/// R19, R38: a token request that carries its credentials in the body is sent on as it is within the origin of the
+/// token service, and nowhere else.
+#[test]
+fn redirected_token_posts() {
+    let other = Server::start(|_| token("T"));
+    let there = other.url("/token");
+    for (status, place, works) in [
+        (307, "/moved", true),
+        (308, "/moved", true),
+        (301, "/moved", false),
+        (302, "/moved", false),
+        (303, "/moved", false),
+        (307, there.as_str(), false),
+        (308, "https://127.0.0.1/token", false),
+        (307, "/token", false),
+        (307, "", false),
+    ] {
+        let own = place.to_owned();
+        let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
+            ("/token", _) => Answer::redirect(status, &own),
+            ("/moved", _) => token("T"),
+            (_, Some("T")) => Answer::ok("fine"),
+            _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+        });
+        let creds = Creds::refresh("secret-refresh").unwrap();
+        let result = get(&transport(&server, Some(&creds), &options()));
+        let seen = server.requests();
+        if works {
+            assert_eq!(result.unwrap(), b"fine", "{status} {place}");
+            assert_eq!((seen.len(), seen[2].path.as_str()), (4, "/moved"));
+            assert_eq!(
+                (&seen[2].method, &seen[2].body),
+                (&seen[1].method, &seen[1].body)
+            );
+            assert_eq!(
+                seen[2].form_param("refresh_token").as_deref(),
+                Some("secret-refresh")
+            );
+        } else {
+            assert!(result.is_err(), "{status} {place}");
+            let most = if place == "/token" { 7 } else { 2 };
+            assert_eq!(seen.len(), most, "{status} {place}: {:?}", server.lines());
+        }
+    }
+    assert_eq!(other.count(), 0);
+}
+
 /// R42, R43: absolute URLs, upload locations and links of other origins.
 #[test]
 fn other_origins() {
