@@ -24,6 +24,8 @@ const PREFIXES: [&str; 3] = ["ratelimit", "x-ratelimit", "x-rate-limit"];
 
 /// From this number on, seconds are those since 1970 rather than from now on: about 30 years.
 const EPOCH_FROM: u64 = 1_000_000_000;
+/// And from this one on they are milliseconds: in seconds it would be the year 33658.
+const MILLIS_FROM: u64 = 1_000_000_000_000;
 
 impl RateLimit {
     /// What these fields say; `None` when they say nothing of it.
@@ -55,13 +57,13 @@ impl RateLimit {
     /// `RateLimit-Policy: "name";q=100;w=60`; or `RateLimit: limit=100, remaining=50, reset=30` of earlier
     /// drafts.
     fn structured(headers: &HeaderMap) -> Self {
+        // Several fields are one list (RFC 9651 section 4.2).
         let text = |name| {
-            headers
-                .get(name)
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or_default()
+            let lines = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+            lines.collect::<Vec<_>>().join(",")
         };
-        let fields = items(text("ratelimit"));
+        let (fields, policies) = (text("ratelimit"), text("ratelimit-policy"));
+        let fields = items(&fields);
         let mut out = Self::default();
         if let Some(item) = fields
             .iter()
@@ -70,7 +72,7 @@ impl RateLimit {
         {
             out.remaining = item.number("r");
             out.reset = item.seconds("t");
-            let policies = items(text("ratelimit-policy"));
+            let policies = items(&policies);
             if let Some(policy) = policies.iter().find(|p| p.name == item.name) {
                 out.limit = policy.number("q");
                 out.window = policy.seconds("w");
@@ -137,11 +139,15 @@ fn number(text: &str) -> Option<u64> {
         .flatten()
 }
 
-fn reset(seconds: u64, now: SystemTime) -> Option<Duration> {
-    if seconds < EPOCH_FROM {
-        return Some(Duration::from_secs(seconds));
+fn reset(told: u64, now: SystemTime) -> Option<Duration> {
+    let time = match told {
+        MILLIS_FROM.. => Duration::from_millis(told),
+        _ => Duration::from_secs(told),
+    };
+    if told < EPOCH_FROM {
+        return Some(time);
     }
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds))?;
+    let at = UNIX_EPOCH.checked_add(time)?;
     Some(at.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
@@ -184,6 +190,19 @@ mod tests {
                     ("RateLimit-Policy", r#""a,b";q=100;w=60,"day";q=10;w=86400"#),
                 ],
                 Some([Some(10), Some(7), Some(86400), Some(900)]),
+            ),
+            (
+                &[
+                    ("RateLimit", r#""a";r=50;t=30"#),
+                    ("RateLimit", r#""b";r=7;t=900"#),
+                    ("RateLimit-Policy", r#""a";q=100;w=60"#),
+                    ("RateLimit-Policy", r#""b";q=10;w=5"#),
+                ],
+                Some([Some(10), Some(7), Some(5), Some(900)]),
+            ),
+            (
+                &[("X-RateLimit-Reset", "1700000090000")],
+                Some([None, None, None, Some(90)]),
             ),
             (
                 &[("RateLimit", "limit=10, remaining=4, reset=5")],

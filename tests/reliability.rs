@@ -419,6 +419,11 @@ fn rate_limits() {
     let server = Server::start(|r| {
         let answer = match r.path.as_str() {
             "/v2/fine" => Answer::ok("fine"),
+            "/v2/lists" => Answer::ok("fine")
+                .header("RateLimit", r#""a";r=50;t=30"#)
+                .header("RateLimit", r#""b";r=7;t=900"#)
+                .header("RateLimit-Policy", r#""a";q=100;w=60"#)
+                .header("RateLimit-Policy", r#""b";q=10;w=5"#),
             "/token" => Answer::new(429),
             "/v2/token" => Answer::challenge(r#"Bearer realm="/token",service="s""#),
             _ => denied(),
@@ -434,6 +439,14 @@ fn rate_limits() {
     assert_eq!(
         (told.window, told.reset),
         (Some(Duration::from_secs(21600)), None)
+    );
+    // Of several limits the one with the least left, on whichever line it stands.
+    let told_last = request("/v2/lists").unwrap().rate_limit().unwrap();
+    let seconds = |d: Option<Duration>| d.map(|d| d.as_secs());
+    assert_eq!((told_last.limit, told_last.remaining), (Some(10), Some(7)));
+    assert_eq!(
+        (seconds(told_last.window), seconds(told_last.reset)),
+        (Some(5), Some(900))
     );
     for path in ["/v2/denied", "/v2/token"] {
         assert_eq!(
