@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use ureq::config::Config;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use ureq::http::{Method, Request, Uri};
+use ureq::http::{Method, Request, Uri, Version};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Agent, AsSendBody, SendBody};
@@ -242,7 +242,7 @@ impl Net {
             }
         };
         let (head, body) = answer.map_err(|e| explain(e, url))?.into_parts();
-        check_framing(&head.headers, url)?;
+        check_framing(head.version, &head.headers, url)?;
         call.enter_phase(Phase::Body);
         let has_body = exchange.method != "HEAD"
             && !matches!(head.status.as_u16(), 204 | 304)
@@ -276,12 +276,17 @@ pub(crate) fn text_value(text: &str) -> Result<HeaderValue> {
 }
 
 /// RFC 9112 section 6.3: a message with both framings may have been smuggled, and codings other than
-/// chunked are not asked for.
-fn check_framing(headers: &HeaderMap, url: &Url) -> Result<()> {
+/// chunked are not asked for. HTTP/1.0 has none at all (section 6.1).
+fn check_framing(version: Version, headers: &HeaderMap, url: &Url) -> Result<()> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return Ok(());
     };
+    if version < Version::HTTP_11 {
+        return Err(Error::protocol(format!(
+            "{url} sent a Transfer-Encoding in HTTP/1.0, which has none"
+        )));
+    }
     if headers.contains_key(header::CONTENT_LENGTH) {
         return Err(Error::protocol(format!(
             "{url} sent both Content-Length and Transfer-Encoding"
@@ -459,10 +464,7 @@ fn explain(e: ureq::Error, url: &Url) -> Error {
         ureq::Error::LargeResponseHeader(_, most) => Error::limit(format!(
             "{host} sent a head of more than {most} bytes; option max-header-bytes sets the limit"
         )),
-        ureq::Error::Protocol(ureq_proto) => {
-            let text = ureq_proto.to_string();
-            Error::protocol(format!("{host} broke HTTP: {text}"))
-        }
+        ureq::Error::Protocol(e) => broke_http(&e, &host),
         e => Error::network(format!("{host}: {e}")),
     }
 }
@@ -476,9 +478,19 @@ fn explain_io(e: &io::Error, host: &str) -> Error {
     }
     match inner.downcast_ref::<ureq::Error>() {
         Some(ureq::Error::Io(e)) => explain_io(e, host),
-        Some(ureq::Error::Protocol(e)) => Error::protocol(format!("{host} broke HTTP: {e}")),
+        Some(ureq::Error::Protocol(e)) => broke_http(e, host),
         _ => broken(e, host),
     }
+}
+
+#[cold]
+fn broke_http(e: &dyn fmt::Display, host: &str) -> Error {
+    let text = e.to_string();
+    // The engine tells its own limit in words alone.
+    if text.ends_with("too many headers") {
+        return Error::limit(format!("{host} sent more than 128 header fields"));
+    }
+    Error::protocol(format!("{host} broke HTTP: {text}"))
 }
 
 fn broken(e: &io::Error, host: &str) -> Error {
