@@ -166,8 +166,8 @@ pub unsafe extern "C" fn rt_upload_send(
 }
 
 /// Commits the upload under digest, or, if that is NULL, under the sha256 of what rt_upload_send sent. out may be
-/// NULL; its digest is that of the blob. RT_E_STATE when there is neither digest, RT_E_DIGEST when they differ;
-/// else fails as rt_request.
+/// NULL; its digest is that of the blob. RT_E_STATE when there is neither digest, RT_E_DIGEST when they differ (a
+/// sha512 is compared by the registry alone); else fails as rt_request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_upload_finish(
     u: *mut rt_upload,
