@@ -18,7 +18,7 @@ use crate::net::text_value;
 use crate::op::Op;
 use crate::options::Number;
 use crate::referrers;
-use crate::response::{Parts, Response, told_digest};
+use crate::response::{Parts, Response, check_stored};
 use crate::retry::Budget;
 use crate::send::{Answer, Payload};
 use crate::source::Source;
@@ -295,17 +295,7 @@ impl Transport {
         if !(200..300).contains(&answer.status) {
             return Err(self.refusal("PUT", answer));
         }
-        if let Some(told) =
-            told_digest(&answer.headers).filter(|t| t.algorithm() == digest.algorithm())
-        {
-            if told != digest {
-                return Err(Error::digest(format!(
-                    "{} stored {told} where {digest} was sent",
-                    answer.url
-                ))
-                .with_http_status(answer.status));
-            }
-        }
+        check_stored(&answer, &digest)?;
         let Answer {
             status,
             headers,

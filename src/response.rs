@@ -13,6 +13,7 @@ use crate::op::Op;
 use crate::options::Number;
 use crate::rate_limit::RateLimit;
 use crate::retry;
+use crate::send::Answer;
 use crate::transport::Transport;
 use crate::url::Url;
 use crate::verify::Content;
@@ -380,6 +381,23 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
         value.parse().ok()
     } else {
         None
+    }
+}
+
+/// Checks what an answer says was stored, in the algorithm of `digest`, which was to be.
+///
+/// # Errors
+/// [`Digest`](crate::error::ErrorKind::Digest) when that is something else.
+pub(crate) fn check_stored(answer: &Answer, digest: &Digest) -> Result<()> {
+    match told_digest(&answer.headers) {
+        Some(told) if told.algorithm() == digest.algorithm() && told != *digest => {
+            Err(Error::digest(format!(
+                "{} stored {told} where {digest} was sent",
+                answer.url
+            ))
+            .with_http_status(answer.status))
+        }
+        _ => Ok(()),
     }
 }
 

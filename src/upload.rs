@@ -16,7 +16,7 @@ use crate::op::Op;
 use crate::options::Number;
 use crate::policy::Purpose;
 use crate::range;
-use crate::response::{Parts, Response, told_digest};
+use crate::response::{Parts, Response, check_stored, content_length, told_digest};
 use crate::retry::{self, Budget};
 use crate::scope::Scopes;
 use crate::send::{Answer, Payload, Repeat, location};
@@ -67,19 +67,22 @@ impl Transport {
         call: &Arc<Call>,
     ) -> Result<Response> {
         if let Some(digest) = digest {
-            if let Some(answer) = self.find(digest, call)? {
+            // Who has it need not be asked what is wrong with the source.
+            let size = source.size().unwrap_or(None);
+            if let Some(answer) = self.find(digest, size, call)? {
                 return Ok(self.stored(answer, digest.clone()));
             }
         }
+        let algorithm = digest.map_or(Algorithm::Sha256, Digest::algorithm);
         let mut session = match (digest, from) {
             (Some(digest), Some(from)) => match self.mount(digest, from, call)? {
                 Mounted::Done(answer) => return Ok(self.stored(answer, digest.clone())),
                 Mounted::Begun(session) => session,
-                Mounted::Refused => Session::begin(self, Some(digest), call)?,
+                Mounted::Refused => Session::begin(self, algorithm, call)?,
             },
-            _ => Session::begin(self, digest, call)?,
+            _ => Session::begin(self, algorithm, call)?,
         };
-        let tally = Tally::of(source, digest.map_or(Algorithm::Sha256, Digest::algorithm));
+        let tally = Tally::of(source, algorithm);
         match session.put(&tally, digest) {
             Ok((answer, digest)) => Ok(self.stored(answer, digest)),
             Err(e) => {
@@ -95,7 +98,7 @@ impl Transport {
     /// Those of [`request`](Transport::request).
     pub fn upload_begin(&self, op: Option<&Op>) -> Result<Upload> {
         let call = self.call(op)?;
-        let session = Session::begin(self, None, &call)?;
+        let session = Session::begin(self, Algorithm::Sha256, &call)?;
         Ok(Upload {
             transport: self.clone(),
             location: session.location,
@@ -139,14 +142,14 @@ impl Transport {
         })
     }
 
-    /// The answer to HEAD when the blob is there.
-    fn find(&self, digest: &Digest, call: &Arc<Call>) -> Result<Option<Answer>> {
+    /// The answer to HEAD when the blob, of `size` bytes if that is known, is there.
+    fn find(&self, digest: &Digest, size: Option<u64>, call: &Arc<Call>) -> Result<Option<Answer>> {
         let url = self.repository_url(&format!("blobs/{digest}"), call)?;
         let answer = self.ask(&Ask::new("HEAD", url), call, &mut self.budget())?;
         match answer.status {
-            200 => Ok(Some(answer)),
+            200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
             // Whether a registry answers HEAD here is no reason not to push.
-            404 | 405 | 501 => Ok(None),
+            200 | 404 | 405 | 501 => Ok(None),
             _ => Err(self.refusal("HEAD", answer)),
         }
     }
@@ -165,8 +168,11 @@ impl Transport {
             Err(e) => return Err(e),
         };
         match answer.status {
-            201 => Ok(Mounted::Done(answer)),
-            202 => Ok(Mounted::Begun(Session::of(self, answer, call)?)),
+            201 => {
+                check_stored(&answer, digest)?;
+                Ok(Mounted::Done(answer))
+            }
+            202 => Session::of(self, answer, digest.algorithm(), call).map(Mounted::Begun),
             400..=499 if answer.status != 429 => {
                 call.log
                     .info(|| format!("mount from {from} refused with {}", answer.status));
@@ -198,6 +204,20 @@ impl Transport {
             Vec::new(),
             self,
         )
+    }
+}
+
+/// Whether a 200 to HEAD is about this blob. A page that one is redirected to is not.
+fn is_of_blob(answer: &Answer, digest: &Digest, size: Option<u64>) -> bool {
+    let told = told_digest(&answer.headers).filter(|told| told.algorithm() == digest.algorithm());
+    // Some say 0 to HEAD whatever there is.
+    let length = content_length(&answer.headers).filter(|length| *length > 0);
+    let is_same_size = size.and_then(|size| length.map(|length| length == size));
+    match (told, is_same_size) {
+        (Some(told), _) if told != *digest => false,
+        (_, Some(false)) => false,
+        (None, None) => !answer.was_redirected,
+        _ => true,
     }
 }
 
@@ -256,7 +276,7 @@ impl Upload {
     ///
     /// # Errors
     /// [`State`](crate::error::ErrorKind::State) when neither is there; [`Digest`](crate::error::ErrorKind::Digest)
-    /// when they differ; and those of [`Transport::request`].
+    /// when they differ, of which one by sha512 is left to the registry; and those of [`Transport::request`].
     pub fn finish(&mut self, digest: Option<&str>, op: Option<&Op>) -> Result<Response> {
         let named = digest.map(str::parse::<Digest>).transpose()?;
         let digest = match (named, &self.sent) {
@@ -313,6 +333,8 @@ struct Session {
     call: Arc<Call>,
     budget: Budget,
     location: Url,
+    /// Of the digest it will be committed under.
+    algorithm: Algorithm,
     /// Bytes the registry has.
     offset: u64,
     /// Smallest chunk it takes.
@@ -332,6 +354,7 @@ impl Session {
             call: Arc::clone(call),
             budget: transport.budget(),
             location,
+            algorithm: Algorithm::Sha256,
             offset: 0,
             min_chunk: 0,
             committing: false,
@@ -340,27 +363,30 @@ impl Session {
         }
     }
 
-    fn begin(transport: &Transport, digest: Option<&Digest>, call: &Arc<Call>) -> Result<Self> {
+    fn begin(transport: &Transport, algorithm: Algorithm, call: &Arc<Call>) -> Result<Self> {
         let mut url = transport.repository_url("blobs/uploads/", call)?;
-        if digest.is_some_and(|d| d.algorithm() != Algorithm::Sha256) {
-            url.push_query(
-                "digest-algorithm",
-                digest.map_or("", |d| d.algorithm().name()),
-            );
+        if algorithm != Algorithm::Sha256 {
+            url.push_query("digest-algorithm", algorithm.name());
         }
         let mut ask = Ask::new("POST", url);
         // An upload begun twice is forgotten by the registry once.
         ask.repeat = Repeat::Always;
         let answer = transport.ask(&ask, call, &mut transport.budget())?;
         match answer.status {
-            202 => Self::of(transport, answer, call),
+            202 => Self::of(transport, answer, algorithm, call),
             _ => Err(transport.refusal("POST", answer)),
         }
     }
 
     /// From the answer that began it.
-    fn of(transport: &Transport, answer: Answer, call: &Arc<Call>) -> Result<Self> {
+    fn of(
+        transport: &Transport,
+        answer: Answer,
+        algorithm: Algorithm,
+        call: &Arc<Call>,
+    ) -> Result<Self> {
         let mut session = Self::at(transport, answer.url.clone(), call);
+        session.algorithm = algorithm;
         session.min_chunk = answer
             .headers
             .get("oci-chunk-min-length")
@@ -559,7 +585,7 @@ impl Session {
         if self.restarts >= MAX_RESTARTS {
             return Err(failure.clone());
         }
-        let fresh = Self::begin(&self.transport, None, &self.call)?;
+        let fresh = Self::begin(&self.transport, self.algorithm, &self.call)?;
         self.location = fresh.location;
         self.min_chunk = fresh.min_chunk;
         self.offset = 0;
@@ -703,17 +729,7 @@ impl Session {
             ask.purpose = Purpose::Upload;
             let (failure, asked) = match self.transport.ask(&ask, &self.call, &mut self.budget) {
                 Ok(answer) if matches!(answer.status, 200 | 201 | 204) => {
-                    if let Some(told) =
-                        told_digest(&answer.headers).filter(|t| t.algorithm() == digest.algorithm())
-                    {
-                        if told != *digest {
-                            return Err(Error::digest(format!(
-                                "{} stored {told} where {digest} was sent",
-                                answer.url
-                            ))
-                            .with_http_status(answer.status));
-                        }
-                    }
+                    check_stored(&answer, digest)?;
                     return Ok(answer);
                 }
                 // 416 refuses the place of a rest, which the registry is asked for.
@@ -732,7 +748,8 @@ impl Session {
             let now = self.status()?;
             // It may have been committed before the answer got lost.
             if let Status::Gone(_) = now {
-                if let Some(answer) = self.transport.find(digest, &self.call)? {
+                let size = rest.map_or(self.offset, |(_, size)| size);
+                if let Some(answer) = self.transport.find(digest, Some(size), &self.call)? {
                     return Ok(answer);
                 }
             }

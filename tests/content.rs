@@ -2020,6 +2020,114 @@ fn uploads_of_nothing() {
     }
 }
 
+/// A blob is there, at its place or mounted from another repository, when the answer is about that blob: else it is
+/// sent, and a mount that made another one is an error.
+#[test]
+fn blobs_that_are_there() {
+    const DATA: &[u8] = b"hello";
+    let (own, other) = (sha256(DATA), sha256(b"other"));
+    let there = |size: Option<usize>, digest: Option<&str>| {
+        let answer = Answer::new(200).content_length(size.unwrap_or(0));
+        match digest {
+            Some(digest) => answer.header("Docker-Content-Digest", digest),
+            None => answer,
+        }
+    };
+    let elsewhere = |answer| vec![Answer::redirect(302, "/elsewhere"), answer];
+    let (size, wrong) = (Some(DATA.len()), Some(999));
+    let cases = [
+        ("nothing told", vec![there(None, None)], true),
+        ("its size", vec![there(size, None)], true),
+        ("its digest", vec![there(size, Some(&own))], true),
+        (
+            "a digest by another algorithm",
+            vec![there(size, Some(&sha512(b"other")))],
+            true,
+        ),
+        ("another size", vec![there(wrong, None)], false),
+        (
+            "its digest, another size",
+            vec![there(wrong, Some(&own))],
+            false,
+        ),
+        ("another digest", vec![there(size, Some(&other))], false),
+        ("a page elsewhere", elsewhere(there(None, None)), false),
+        ("its size elsewhere", elsewhere(there(size, None)), true),
+        (
+            "its digest elsewhere",
+            elsewhere(there(None, Some(&own))),
+            true,
+        ),
+        (
+            "another size elsewhere",
+            elsewhere(there(wrong, None)),
+            false,
+        ),
+    ];
+    for (what, heads, is_there) in cases {
+        let heads = script(heads);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "HEAD" => heads(request),
+            "POST" => Answer::new(202).header("Location", "/u"),
+            _ => Answer::new(201),
+        });
+        let transport = transport(&server, &options());
+        transport
+            .blob_put(Some(&own), &Source::bytes(DATA), None, None)
+            .expect(what);
+        let sent: &[&str] = if is_there { &[] } else { &["POST", "PUT"] };
+        assert_eq!(steps(&server), sent, "{what}");
+    }
+    for (told, wanted) in [(&own, None), (&other, Some((ErrorKind::Digest, Some(201))))] {
+        let made = told.clone();
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" => Answer::new(201).header("Docker-Content-Digest", &made),
+            _ => Answer::new(404),
+        });
+        let put = transport(&server, &options()).blob_put(
+            Some(&own),
+            &Source::bytes(DATA),
+            Some("c/d"),
+            None,
+        );
+        assert_eq!(
+            put.err().map(|e| (e.kind(), e.http_status())),
+            wanted,
+            "mounted"
+        );
+        assert_eq!(steps(&server), ["POST"]);
+    }
+}
+
+/// An upload that is begun anew, after a mount or not, is for a digest by the same algorithm.
+#[test]
+fn the_algorithm_of_an_upload_stays() {
+    let digest = sha512(b"hello");
+    for from in [None, Some("c/d")] {
+        let puts = AtomicUsize::new(0);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" => Answer::new(202).header("Location", "/u"),
+            "PUT" if puts.fetch_add(1, Ordering::SeqCst) == 0 => Answer::new(503),
+            "PUT" => Answer::new(201),
+            _ => Answer::new(404),
+        });
+        let transport = transport(&server, &options());
+        let source = Source::bytes(*b"hello");
+        transport
+            .blob_put(Some(&digest), &source, from, None)
+            .unwrap();
+        let requests = server.requests();
+        let begun: Vec<&str> = requests
+            .iter()
+            .filter(|r| r.method == "POST")
+            .map(|r| r.query.as_str())
+            .collect();
+        assert_eq!(begun.len(), 2, "{from:?}");
+        assert_eq!(begun[1], "digest-algorithm=sha512", "{from:?}");
+        assert_eq!(begun[0] == begun[1], from.is_none(), "{from:?}");
+    }
+}
+
 /// An upload that the registry loses again and again is not begun for ever, and the failure is the one that was.
 #[test]
 fn a_lost_upload_is_begun_anew_a_few_times() {
