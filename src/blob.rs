@@ -17,11 +17,18 @@ use crate::options::Number;
 use crate::parallel::{Parallel, SEGMENT};
 use crate::policy::Purpose;
 use crate::response::{Parts, Response, content_length};
-use crate::retry::Budget;
+use crate::retry::{self, Budget};
 use crate::send::Answer;
 use crate::transport::{At, Pull, Transport};
 use crate::url::Url;
 use crate::verify::{Stream, Verified};
+
+/// Whether a place that failed so may do better later, and another one now.
+fn is_passing(e: &Error) -> bool {
+    retry::is_broken_connection(e)
+        || e.kind() == ErrorKind::Timeout
+        || e.http_status().is_some_and(retry::is_transient)
+}
 
 impl Transport {
     /// Asks whether a blob is there: its size in bytes, or `None` if it is not.
@@ -108,7 +115,13 @@ impl Blob {
             }
             filled += n;
         }
-        part.finish();
+        // There is no digest that would tell which of the bytes are right.
+        if part.finish() {
+            return Err(Error::protocol(format!(
+                "{} sent more bytes than its range has",
+                self.place
+            )));
+        }
         Ok(filled)
     }
 }
@@ -278,13 +291,25 @@ impl Place {
             let mut direct = self.question(at, span)?;
             direct.url = url;
             direct.purpose = Purpose::Redirect;
-            let answer = at.ask(&direct, call, budget)?;
-            if !matches!(answer.status, 400 | 401 | 403 | 404 | 410) {
-                return Ok(answer);
-            }
-            // The signature has expired, or the storage moved: the registry knows the new place.
-            answer.body.discard();
+            // Not again and again there: another place may be better than one that fails.
+            let answer = at.ask(&direct, call, &mut Budget::none());
+            let (failure, asked) = match answer {
+                // The signature has expired, or the storage moved: the registry knows the new place.
+                Ok(answer) if matches!(answer.status, 400 | 401 | 403 | 404 | 410) => {
+                    answer.body.discard();
+                    (None, None)
+                }
+                Ok(answer) if retry::is_transient(answer.status) => {
+                    let asked = retry::asked_for(&answer.headers);
+                    (Some(self.transport.refusal("GET", answer)), asked)
+                }
+                Err(e) if is_passing(&e) && call.check().is_ok() => (Some(e), None),
+                other => return other,
+            };
             self.lock().direct = None;
+            if let Some(failure) = failure {
+                budget.pause(failure, asked, call)?;
+            }
         }
         let answer = at.ask(&ask, call, budget)?;
         if matches!(answer.status, 200 | 206) {
@@ -338,24 +363,26 @@ impl Place {
     ) -> Result<Verified<Box<dyn Stream>>> {
         let connections = self.transport.options().number(Number::Parallel);
         let (digest, place) = (self.digest.clone(), self.clone());
-        let whole = |place: &Self| -> Result<Download> {
-            let answer = place.begin(call)?;
+        let part = |end| Download::opened(self.clone(), have, end, call);
+        let all = || -> Result<Download> {
+            if have > 0 {
+                return part(None);
+            }
+            let answer = self.begin(call)?;
             let size = content_length(&answer.headers);
-            Ok(Download::begun(place.clone(), answer, size, call))
+            Ok(Download::begun(self.clone(), answer, size, call))
         };
-        let part = |end| -> Result<Download> {
-            let mut download = Download::ranged(self.clone(), have, end, None, call);
-            download.open()?;
-            Ok(download)
-        };
-        let download = match (connections, have) {
-            (1, 0) => whole(&self)?,
-            (1, _) => part(None)?,
-            _ => match part(Some(have + SEGMENT)) {
+        let download = if connections == 1 {
+            all()?
+        } else {
+            match part(Some(have + SEGMENT)) {
                 // An empty blob has no first byte.
-                Err(e) if have == 0 && e.http_status() == Some(416) => whole(&self)?,
+                Err(e) if have == 0 && e.http_status() == Some(416) => all()?,
+                // Where parts do not tell the length of the whole, they are not asked for side by side.
+                Err(e) if e.http_status() == Some(206) => all()?,
+                Ok(download) if !download.is_bounded() => all()?,
                 other => other?,
-            },
+            }
         };
         let size = download.size();
         let stream: Box<dyn Stream> = match size {

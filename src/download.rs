@@ -41,6 +41,10 @@ pub(crate) struct Download {
     passed_over: usize,
     /// Asked for by range from the beginning.
     ranged: bool,
+    /// The last answer was not a part.
+    sends_all: bool,
+    /// The digest of the whole is checked.
+    checked: bool,
 }
 
 impl Download {
@@ -48,6 +52,7 @@ impl Download {
     pub(crate) fn begun(place: Place, answer: Answer, size: Option<u64>, call: &Arc<Call>) -> Self {
         let mut download = Self {
             ranged: false,
+            checked: true,
             ..Self::ranged(place, 0, size, size, call)
         };
         download.adopt(answer);
@@ -76,16 +81,33 @@ impl Download {
             short: 0,
             passed_over: 0,
             ranged: true,
+            sends_all: false,
+            checked: false,
         }
     }
 
-    /// Makes sure that there is an answer, so that the size is known if it is told at all.
-    pub(crate) fn open(&mut self) -> Result<()> {
-        if self.body.is_none() {
-            self.reopen()
-        } else {
-            Ok(())
+    /// Asks for the bytes from `first` on, at most up to before `end`, of a blob whose digest is checked.
+    pub(crate) fn opened(
+        place: Place,
+        first: u64,
+        end: Option<u64>,
+        call: &Arc<Call>,
+    ) -> Result<Self> {
+        let mut download = Self {
+            checked: true,
+            ..Self::ranged(place, first, end, None, call)
+        };
+        download.reopen()?;
+        if download.sends_all {
+            // What comes without being asked for need not be asked for again.
+            download.end = download.size;
         }
+        Ok(download)
+    }
+
+    /// Whether it ends where the blob ends, as far as is known: not after a part of a blob of unknown length.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.size.is_some() || self.end.is_none()
     }
 
     /// Bytes of the whole blob, if they are known.
@@ -139,20 +161,33 @@ impl Download {
         self.end.is_some_and(|end| self.position >= end)
     }
 
-    /// Lets the connection be used again if nothing more can come.
-    pub(crate) fn finish(mut self) {
-        if self.skip == 0 && self.ranged && self.is_complete() {
-            if let Some(body) = self.body.take() {
-                body.discard();
-            }
+    /// Lets the connection be used again if nothing more can come. Whether more came than the range that was told.
+    pub(crate) fn finish(mut self) -> bool {
+        if self.skip > 0 || !self.ranged || !self.is_complete() {
+            return false;
         }
+        let surplus = self.body.take().map_or(0, Body::discard);
+        surplus > 0 && !self.sends_all
     }
 
     /// Asks for what is missing.
     fn reopen(&mut self) -> Result<()> {
         let range = (self.position, self.end.filter(|_| self.ranged));
+        if self.ask(Some(range))? {
+            return Ok(());
+        }
+        self.call
+            .log
+            .info(|| format!("{} has changed, asking for the whole", self.place));
+        self.etag = None;
+        self.ask(None).map(drop)
+    }
+
+    /// Asks for `range`, or for the whole. False for a part of another version, which must not be put behind what came of
+    /// the first.
+    fn ask(&mut self, range: Option<(u64, Option<u64>)>) -> Result<bool> {
         let span = Span {
-            range: Some(range),
+            range,
             version: self.etag.as_ref(),
         };
         let (answer, found) = self
@@ -160,11 +195,16 @@ impl Download {
             .get(&span, &self.call, &mut self.budget, |answer| {
                 let seen = Seen {
                     position: self.position,
-                    last: range.1.map(|end| end - 1),
+                    last: range.and_then(|(_, end)| end).map(|end| end - 1),
                     size: self.size,
                     etag: self.etag.as_ref(),
                 };
+                let answer = match range {
+                    Some(_) => answer,
+                    None => self.place.transport.whole(answer)?,
+                };
                 let found = match answer.status {
+                    206 if self.checked && seen.is_another(&answer) => return Ok((answer, None)),
                     200 | 206 => seen.judge(&answer)?,
                     416 if seen.is_at_the_end(&answer) => Resumption {
                         skip: 0,
@@ -172,19 +212,23 @@ impl Download {
                     },
                     _ => return Err(self.place.transport.refusal("GET", answer)),
                 };
-                Ok((answer, found))
+                Ok((answer, Some(found)))
             })?;
+        let Some(found) = found else {
+            return Ok(false);
+        };
         if self.size.is_none() {
             self.size = found.size;
             self.end = self.end.into_iter().chain(found.size).min();
         }
         if answer.status == 416 {
             answer.body.discard();
-            return Ok(());
+            return Ok(true);
         }
         self.skip = found.skip;
+        self.sends_all = answer.status == 200;
         self.adopt(answer);
-        Ok(())
+        Ok(true)
     }
 
     /// Reads from the body there is.
@@ -317,6 +361,14 @@ impl Seen<'_> {
         self.size.is_none() && unsatisfied_total(&answer.headers) == Some(self.position)
     }
 
+    /// Whether an answer is of another version than what came before.
+    fn is_another(&self, answer: &Answer) -> bool {
+        let told = answer.headers.get(header::ETAG);
+        self.etag.is_some_and(|(host, etag)| {
+            *host == answer.host && told.is_some_and(|told| opaque(told) != opaque(etag))
+        })
+    }
+
     /// Whether an answer, a 200 or 206, goes on where the reader stands.
     fn judge(&self, answer: &Answer) -> Result<Resumption> {
         if answer.status == 206 {
@@ -347,11 +399,7 @@ impl Seen<'_> {
                     .with_http_status(206),
             );
         }
-        let told = answer.headers.get(header::ETAG);
-        let changed = |(host, etag): &(usize, HeaderValue)| {
-            *host == answer.host && told.is_some_and(|told| told != etag)
-        };
-        if self.etag.is_some_and(changed) {
+        if self.is_another(answer) {
             return Err(Error::protocol(format!(
                 "{}: the blob changed while it was read",
                 answer.url
@@ -362,6 +410,12 @@ impl Seen<'_> {
             size: got.total,
         })
     }
+}
+
+/// An ETag without the mark of a weak one: what is the same byte for byte is the same in the weaker sense as well.
+fn opaque(etag: &HeaderValue) -> &[u8] {
+    let etag = etag.as_bytes();
+    etag.strip_prefix(b"W/").unwrap_or(etag)
 }
 
 /// The length that a 416 tells.

@@ -450,9 +450,9 @@ impl Body {
         }
     }
 
-    /// Reads and forgets a short rest, so that the connection can be used again.
-    pub(crate) fn discard(mut self) {
-        let _ = self.read_up_to(BUFFER);
+    /// Reads and forgets a short rest, so that the connection can be used again. Bytes that came of it.
+    pub(crate) fn discard(mut self) -> usize {
+        self.read_what_comes(BUFFER).map_or(0, |rest| rest.len())
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use registry_transport::copy::copy;
 use registry_transport::creds::Creds;
@@ -177,6 +178,20 @@ fn checked_manifests() {
             "v1",
             told("nonsense"),
             Some(ErrorKind::Protocol),
+        ),
+        ("by digest, told none", &digest, told("nonsense"), None),
+        ("by digest, told nothing", &digest, told(""), None),
+        (
+            "by digest, told an unknown one",
+            &digest,
+            told(&format!("sha384:{}", "0".repeat(96))),
+            None,
+        ),
+        (
+            "wrong bytes, told an unknown one",
+            &other,
+            told(&format!("sha384:{}", "0".repeat(96))),
+            Some(ErrorKind::Digest),
         ),
         ("by digest", &digest, typed(OCI_MANIFEST), None),
         ("by sha512", &by_sha512, told(&digest), None),
@@ -1009,7 +1024,17 @@ fn answers_to_a_range() {
         (
             "another ETag",
             Box::new(|d| part(d, 400, None).header("ETag", "\"v2\"")),
-            Some(&[ErrorKind::Protocol]),
+            None,
+        ),
+        (
+            "another ETag of other bytes",
+            Box::new(|_| part(&[0; 1000], 400, None).header("ETag", "\"v2\"")),
+            None,
+        ),
+        (
+            "the weak form of the ETag",
+            Box::new(|d| part(d, 400, None).header("ETag", "W/\"v1\"")),
+            None,
         ),
         (
             "other bytes",
@@ -1033,14 +1058,23 @@ fn answers_to_a_range() {
         ),
     ];
     for (what, make, want) in cases {
-        let own = data.clone();
+        let (own, whole) = (data.clone(), AtomicUsize::new(0));
         let server = Server::start(move |r| match range(r) {
-            None => Answer::ok(own.clone())
+            None if whole.fetch_add(1, Ordering::SeqCst) == 0 => Answer::ok(own.clone())
                 .header("ETag", "\"v1\"")
                 .cut_after(400),
+            None => Answer::ok(own.clone()).header("ETag", "\"v2\""),
             Some(_) => make(&own),
         });
         let result = blob_get(&server, &digest, &[("retries", 1)]);
+        // What is another version is read as a whole.
+        let anew = if what.starts_with("another ETag") {
+            2
+        } else {
+            1
+        };
+        let asked = ranges(&server).iter().filter(|r| *r == "-").count();
+        assert_eq!(asked, anew, "{what}");
         match want {
             None => assert_eq!(result.unwrap(), data, "{what}"),
             Some(kinds) => {
@@ -1188,6 +1222,29 @@ fn signed_urls() {
         "without the signature"
     );
     assert_eq!((server.count(), storage.count()), (2, 3));
+    // The storage dies while it sends: the registry knows another.
+    for death in [
+        Answer::hang_up as fn() -> Answer,
+        || Answer::new(503),
+        || Answer::ok("").after_pause(Duration::from_secs(5)),
+    ] {
+        let own = Arc::clone(&data);
+        let dead = Server::start(move |r| match range(r) {
+            None => Answer::ok(&own[..]).cut_after(30_000),
+            Some(_) => death(),
+        });
+        let own = Arc::clone(&data);
+        let alive = Server::start(move |r| serve(&own, r));
+        let places = [dead.url("/data"), alive.url("/data")];
+        let asked = AtomicUsize::new(0);
+        let server = Server::start(move |_| {
+            Answer::redirect(307, &places[asked.fetch_add(1, Ordering::SeqCst).min(1)])
+        });
+        let numbers = [("retries", 1), ("response-timeout-ms", 300)];
+        assert!(blob_get(&server, &digest, &numbers).unwrap() == data[..]);
+        assert_eq!((server.count(), alive.count()), (2, 1));
+        assert_eq!(dead.count(), 2, "{:?}", dead.lines());
+    }
     // A signature that is never right ends with the storage's refusal.
     let never = Server::start(|_| Answer::error(403, "DENIED", "signature"));
     let place = never.url("/data?sig=secretsecret");
@@ -1351,7 +1408,7 @@ fn random_reads() {
 fn odd_answers_to_reads() {
     let data = noise("odd", 10_000);
     type Make = fn(&[u8], usize, Option<usize>) -> Answer;
-    let cases: [(&str, Make, bool); 13] = [
+    let cases: [(&str, Make, bool); 15] = [
         ("right", part, true),
         ("200", |d, _, _| Answer::ok(d), true),
         ("200 chunked", |d, _, _| Answer::ok(d).chunked(), true),
@@ -1404,7 +1461,20 @@ fn odd_answers_to_reads() {
                     .header("Content-Range", format!("bytes {f}-{l}/10000"))
                     .body(&d[f..=l + 1])
             },
-            true,
+            false,
+        ),
+        (
+            "body longer than the range, chunked",
+            |d, f, l| part(d, f, l).body(&d[f..=l.unwrap() + 1]).chunked(),
+            false,
+        ),
+        (
+            "another version",
+            |d, f, l| match f {
+                5000 => part(d, f, l).header("ETag", "\"v1\"").cut_after(50),
+                _ => part(d, f, l).header("ETag", "\"v2\""),
+            },
+            false,
         ),
         ("204", |_, _, _| Answer::new(204), false),
         (
@@ -1693,7 +1763,27 @@ fn parallel_saves() {
     let whole = Server::start(move |_| Answer::ok(&own[..]));
     save(&whole, &[]).unwrap();
     assert!(std::fs::read(&target).unwrap() == data[..]);
+    assert_eq!(whole.count(), 1, "all it has");
     std::fs::remove_file(&target).unwrap();
+    // One that does not tell with a part how much there is, of blobs shorter and longer than the part.
+    for size in [1000, data.len()] {
+        let own = Arc::new(data[..size].to_vec());
+        let server = Server::start(move |r| match range(r) {
+            Some((first, last)) => {
+                let last = last.unwrap_or(usize::MAX).min(own.len() - 1);
+                Answer::new(206)
+                    .header("Content-Range", format!("bytes {first}-{last}/*"))
+                    .body(&own[first..=last])
+            }
+            None => Answer::ok(&own[..]),
+        });
+        let transport = transport(&server, &with(&[("parallel", 4), ("retries", 1)]));
+        transport
+            .blob_save(&sha256(&data[..size]), &target, None)
+            .unwrap();
+        assert!(std::fs::read(&target).unwrap() == data[..size]);
+        std::fs::remove_file(&target).unwrap();
+    }
     // One of the ranges is wrong.
     let own = Arc::clone(&data);
     let wrong = Server::start(move |r| match range(r) {
