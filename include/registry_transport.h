@@ -207,7 +207,8 @@ extern "C" {
 #define RT_LOG_ERROR 1
 
 /**
- * Log level: what works but should not stay so.
+ * Log level: what works but should not stay so, and what the registry itself warns of (distribution-spec,
+ * "Warnings"), each text once.
  */
 #define RT_LOG_WARN 2
 

@@ -19,6 +19,7 @@ use crate::retry::Budget;
 use crate::scope::{Actions, Scopes};
 use crate::send::{Answer, Message, Payload, Repeat, Route, Signer, is_portable};
 use crate::url::Url;
+use crate::warnings::Warnings;
 
 /// How long a host that did not serve is asked after the others.
 const SHUNNED: Duration = Duration::from_secs(30);
@@ -72,6 +73,7 @@ pub(crate) struct Endpoint {
     net: Net,
     policy: Policy,
     auth: Authenticator,
+    warnings: Warnings,
     /// It is not the registry the program named: what the program sends for that one stays away.
     is_elsewhere: bool,
     max_redirects: u64,
@@ -95,6 +97,7 @@ impl Endpoint {
             net: Net::new(purpose.options, base.origin(), &host.trust)?,
             policy: Policy::new(base.origin().clone(), purpose.options),
             auth: Authenticator::new(creds, &subject, purpose.options),
+            warnings: Warnings::default(),
             base: base.clone(),
             repository: repository
                 .map(|name| base.resolve(&format!("{name}/")))
@@ -204,6 +207,7 @@ impl Endpoint {
         Route {
             net: &self.net,
             policy: &self.policy,
+            warnings: &self.warnings,
             call,
         }
     }

@@ -113,6 +113,7 @@ mod token;
 mod toml_file;
 mod url;
 mod verify;
+mod warnings;
 
 /// What the client calls itself unless option `user-agent` says otherwise.
 const USER_AGENT: &str = concat!("registry-transport/", env!("CARGO_PKG_VERSION"));

@@ -11,7 +11,7 @@ use crate::secret::Secrets;
 pub enum Level {
     /// What made a call fail.
     Error = 1,
-    /// What works but should not stay so.
+    /// What works but should not stay so, and what the registry itself warns of.
     Warn = 2,
     /// Decisions: which credentials, which realm, which host.
     Info = 3,
@@ -43,6 +43,11 @@ impl Log {
     /// The same for a call that knows these secrets.
     pub(crate) fn with(&self, secrets: &Arc<Secrets>) -> Self {
         Self(self.0.clone(), Arc::clone(secrets))
+    }
+
+    /// Whether somebody reads lines of this level.
+    pub(crate) fn hears(&self, level: Level) -> bool {
+        self.0.as_ref().is_some_and(|(most, _)| level <= *most)
     }
 
     /// Writes a line that is only made when somebody reads it.

@@ -13,6 +13,7 @@ use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
 use crate::source::{Opened, Source};
 use crate::url::{Origin, Url};
+use crate::warnings::Warnings;
 
 /// Most stale pooled connections that one request tries before it counts as a failure.
 const MAX_STALE: u32 = 4;
@@ -97,6 +98,7 @@ pub(crate) struct Answer {
 pub(crate) struct Route<'a> {
     pub(crate) net: &'a Net,
     pub(crate) policy: &'a Policy,
+    pub(crate) warnings: &'a Warnings,
     pub(crate) call: &'a Arc<Call>,
 }
 
@@ -185,6 +187,9 @@ impl Route<'_> {
                 }
                 Err(e) => return Err(e),
             };
+            if passage.is_home {
+                self.warnings.of(&answer.headers, &url, &self.call.log);
+            }
             let status = answer.status;
             let again = match status {
                 401 | 403 if carries => signer.refused(status, &url, &answer.headers)?,

@@ -466,6 +466,62 @@ fn rate_limits() {
     );
 }
 
+/// R51: what the registry warns of is logged once, and nothing else comes of it. A storage is not the registry.
+#[test]
+fn warnings() {
+    let storage =
+        Server::start(|_| Answer::ok("stored").header("Warning", "299 - \"of the storage\""));
+    let there = storage.url("/data");
+    // All the fields of an answer together may have 4096 bytes.
+    let long = format!("299 - \"{}\"", "x".repeat(4096));
+    let server = Server::start(move |r| {
+        let (answer, fields) = match r.path.as_str() {
+            "/v2/blob" => (Answer::redirect(307, &there), vec!["299 - \"moving\""]),
+            "/v2/new" => (Answer::ok("x"), vec!["299 - \"another\""]),
+            "/v2/gone" => (Answer::new(404), vec!["299 - \"soon gone\""]),
+            "/v2/long" => (Answer::ok("x"), vec![long.as_str(), "299 - \"too late\""]),
+            _ => (
+                Answer::ok("fine"),
+                vec![
+                    r#"299 - "soon \"old\"""#,
+                    "299 - \"a\tb\" , 299 - \"c,d\"",
+                    "199 - \"other code\"",
+                    "299 registry \"other agent\"",
+                    r#"299 - "dated" "Wed, 21 Oct 2015 07:28:00 GMT""#,
+                    "299 - \"open",
+                    "299 - bare",
+                    "299 - \"\"",
+                ],
+            ),
+        };
+        fields.iter().fold(answer, |a, f| a.header("Warning", f))
+    });
+    let mut options = options();
+    let log = support::client::keep_log(&mut options);
+    let transport = transport(&server, &options);
+    for path in ["/v2/x", "/v2/x", "/v2/blob", "/v2/new", "/v2/x", "/v2/long"] {
+        get(&transport, path).unwrap();
+    }
+    get(&transport, "/v2/gone").unwrap_err();
+    let origin = server.url("");
+    let told: Vec<String> = support::server::lock(&log)
+        .iter()
+        .filter_map(|line| line.strip_prefix("Warn: "))
+        .map(|line| line.replace(&origin, ""))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            r#" warns: soon "old""#,
+            " warns: a b",
+            " warns: c,d",
+            " warns: moving",
+            " warns: another",
+            " warns: soon gone",
+        ]
+    );
+}
+
 /// A server that hands out a blob byte by byte is not asked for ever.
 #[test]
 fn a_miserly_server() {

@@ -14,7 +14,8 @@ use crate::options::Options;
 
 /// Log level: what made a call fail.
 pub const RT_LOG_ERROR: i32 = 1;
-/// Log level: what works but should not stay so.
+/// Log level: what works but should not stay so, and what the registry itself warns of (distribution-spec,
+/// "Warnings"), each text once.
 pub const RT_LOG_WARN: i32 = 2;
 /// Log level: decisions, such as which credentials go where.
 pub const RT_LOG_INFO: i32 = 3;
