@@ -172,7 +172,7 @@ extern "C" {
 #define RT_E_DIGEST 11
 
 /**
- * A limit set by an option was exceeded.
+ * A limit was exceeded: one that an option sets, or 128 header fields in an answer.
  */
 #define RT_E_LIMIT 12
 

@@ -35,7 +35,7 @@ pub enum ErrorKind {
     MediaType = 10,
     /// The bytes do not have the digest or the length they should have.
     Digest = 11,
-    /// A limit set by an option was exceeded.
+    /// A limit was exceeded: one that an option sets, or 128 header fields in an answer.
     Limit = 12,
     /// A local file could not be read or written.
     Io = 13,

@@ -123,7 +123,7 @@ fn answers() {
                     "X: a\r\n".repeat(2000)
                 ))
             },
-            Err(ErrorKind::Protocol),
+            Err(ErrorKind::Limit),
         ),
     ];
     for (n, (answer, want)) in cases.into_iter().enumerate() {

@@ -35,7 +35,7 @@ pub const RT_E_STATUS: i32 = 9;
 pub const RT_E_MEDIA_TYPE: i32 = 10;
 /// The bytes do not have the digest or the length they should have.
 pub const RT_E_DIGEST: i32 = 11;
-/// A limit set by an option was exceeded.
+/// A limit was exceeded: one that an option sets, or 128 header fields in an answer.
 pub const RT_E_LIMIT: i32 = 12;
 /// A local file could not be read or written; see rt_error_os_code.
 pub const RT_E_IO: i32 = 13;
