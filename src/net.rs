@@ -23,7 +23,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Agent, AsSendBody, SendBody};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, SOON};
 use crate::hosts::HostTrust;
 use crate::op::Op;
 use crate::options::{Number, Options, Switch, Text};
@@ -494,7 +494,9 @@ fn broke_http(e: &dyn fmt::Display, host: &str) -> Error {
 }
 
 fn broken(e: &io::Error, host: &str) -> Error {
-    Error::network(format!("the connection to {host} broke: {e}")).with_os_code(e.raw_os_error())
+    Error::network(format!("the connection to {host} broke: {e}"))
+        .with_os_code(e.raw_os_error())
+        .with_retry_after(Some(SOON))
 }
 
 impl Shared {

@@ -395,6 +395,24 @@ fn the_last_word() {
         error.diagnostics()[0].code.as_deref(),
         Some("TOOMANYREQUESTS")
     );
+    // A connection that breaks is worth another try, also where the library itself makes none.
+    for (method, broken) in [
+        ("POST", Answer::hang_up as fn() -> Answer),
+        ("POST", Answer::reset),
+        ("GET", || Answer::ok("data").cut_after(2)),
+        ("GET", || Answer::ok("data").reset_after(2)),
+    ] {
+        let server = Server::start(move |_| broken());
+        let error = transport(&server, &options())
+            .request(&Request::new(Some(method), "/v2/x"), None)
+            .and_then(|mut r| r.take_body())
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after(), server.count()),
+            (ErrorKind::Network, Some(Duration::from_secs(1)), 1),
+            "{error}"
+        );
+    }
     // A deadline that passes while an answer is waited for.
     let gate = Gate::new();
     let held = gate.clone();

@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use super::address::Rule;
 use super::buffers::WipedBuffers;
 use super::call::{self, Call, SLICE};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SOON};
 use crate::socket;
 
 /// RFC 8305 section 5: how long one address may keep the next one waiting.
@@ -317,7 +317,9 @@ fn write_sliced(mut stream: &TcpStream, mut data: &[u8], closed: &mut bool) -> i
 }
 
 fn broken(e: &io::Error) -> Error {
-    Error::network(format!("the connection broke: {e}")).with_os_code(e.raw_os_error())
+    Error::network(format!("the connection broke: {e}"))
+        .with_os_code(e.raw_os_error())
+        .with_retry_after(Some(SOON))
 }
 
 fn is_wait(e: &io::Error) -> bool {
