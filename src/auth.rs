@@ -860,7 +860,7 @@ impl Exchange<'_> {
             let mut body = answer.body;
             match body.read_up_to(self.auth.max_token) {
                 // A token that was issued and did not arrive is lost; another costs no more than the first.
-                Err(e) if retry::may_pass(&e, true) => budget.pause(e, None, call)?,
+                Err(e) if budget.may_pass(&e, true) => budget.pause(e, None, call)?,
                 other => break other?,
             }
         };

@@ -17,6 +17,8 @@ pub(crate) struct Budget {
     retries: u64,
     first_pause: Duration,
     waits: Duration,
+    /// No other host is left that may answer sooner than this one does at the next attempt.
+    is_last: bool,
 }
 
 impl Budget {
@@ -25,6 +27,7 @@ impl Budget {
             retries: options.number(Number::Retries),
             first_pause: options.millis(Number::RetryDelay),
             waits: options.millis(Number::RetryBudget),
+            is_last: true,
         }
     }
 
@@ -34,11 +37,13 @@ impl Budget {
             retries: 0,
             first_pause: Duration::ZERO,
             waits: Duration::ZERO,
+            is_last: true,
         }
     }
 
     /// The same for the next of `hosts` hosts: it may use its part of what is left.
     pub(crate) fn share(&self, hosts: usize, call: &Call) -> Self {
+        let is_last = hosts < 2;
         let hosts = u32::try_from(hosts.max(1)).unwrap_or(u32::MAX);
         let spent = call.spent();
         let repeated = u64::from(spent.repetitions);
@@ -46,6 +51,7 @@ impl Budget {
             retries: repeated + self.retries.saturating_sub(repeated) / u64::from(hosts),
             first_pause: self.first_pause,
             waits: spent.waited + self.waits.saturating_sub(spent.waited) / hosts,
+            is_last,
         }
     }
 
@@ -59,6 +65,12 @@ impl Budget {
             && pause <= left
             && call.remaining().is_none_or(|left| pause < left);
         is_within.then_some(pause)
+    }
+
+    /// Whether the next attempt may do better: the connection broke, or it took too long what may be waited for
+    /// again, and no other host can be asked instead.
+    pub(crate) fn may_pass(&self, e: &Error, waits_again: bool) -> bool {
+        is_broken_connection(e) || (waits_again && self.is_last && e.is_slow())
     }
 
     /// Waits before the next attempt.
@@ -113,12 +125,6 @@ pub(crate) fn is_transient(status: u16) -> bool {
 pub(crate) fn is_broken_connection(e: &Error) -> bool {
     // A proxy that refuses says so with a status.
     e.kind() == ErrorKind::Network && e.http_status().is_none_or(is_transient)
-}
-
-/// Failures that the next attempt may not meet. It waits for a connection again, and for an answer that did not
-/// come in time only if `waits_again`.
-pub(crate) fn may_pass(e: &Error, waits_again: bool) -> bool {
-    is_broken_connection(e) || (waits_again && e.is_slow())
 }
 
 /// The pause a server asks for (RFC 9110 section 10.2.3).

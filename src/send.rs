@@ -173,7 +173,7 @@ impl Route<'_> {
             let waits_again = message.purpose == Purpose::Realm || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
-                Err(e) if retry::may_pass(&e, waits_again) && may_repeat => {
+                Err(e) if budget.may_pass(&e, waits_again) && may_repeat => {
                     self.call.check()?;
                     if self.call.on_used_connection() && stale < MAX_STALE && !e.is_slow() {
                         stale += 1;

@@ -347,6 +347,23 @@ fn late_connections() {
         assert_eq!(error.kind(), ErrorKind::Timeout, "{method}: {error}");
         assert_eq!(resolver::queries("deaf.test"), queries, "{method}");
     }
+    // A mirror that is slow is not waited for again while another host can be asked.
+    let server = Server::start(|_| Answer::ok("fine"));
+    resolver::tell("slow.test", &[&["127.0.0.1"]]);
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join(server.authority());
+    std::fs::create_dir(&own).unwrap();
+    let mirror = format!("[host.\"http://slow.test:{}\"]\n", deaf.address.port());
+    std::fs::write(own.join("hosts.toml"), mirror).unwrap();
+    let mut options = with(&[("connect-timeout-ms", 100), ("allow-private", 1)]);
+    options
+        .set_text("hosts-dir", folder.path().to_str().unwrap())
+        .unwrap();
+    let name = format!("{}/a/b", server.authority());
+    let pulling = Transport::new(&name, Actions::pull(), None, Some(&options)).unwrap();
+    let blob = pulling.blob_get(&sha256(b"fine"), None);
+    assert_eq!(blob.unwrap().take_body().unwrap(), b"fine");
+    assert_eq!(resolver::queries("slow.test"), 1);
 }
 
 /// What the registry said before the connection failed is not lost, and a Retry-After that cannot be waited for
