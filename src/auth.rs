@@ -9,13 +9,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use ureq::http::header::{self, HeaderMap, HeaderValue};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::challenge::{self, BearerChallenge, Verdict};
 use crate::creds::entry::Found;
 use crate::creds::{Credential, Creds, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Flight, Shared};
+use crate::json;
 use crate::name::Repository;
 use crate::net::call::Call;
 use crate::options::{Number, Options, Switch};
@@ -123,6 +124,19 @@ impl Authenticator {
                 .now()
                 .is_some_and(|held| is_none(&held.value.credential));
         !has_none && !self.fell_back()
+    }
+
+    /// Has the call know the secret that is used: what an earlier one sent may come back in this one.
+    pub(crate) fn tell_secret(&self, held: Option<&Shared<Arc<Held>>>, call: &Call) {
+        let held = held.map(|held| &held.value.credential);
+        if let Some(
+            Credential::Basic { password: it, .. }
+            | Credential::Identity(it)
+            | Credential::Bearer(it),
+        ) = self.creds.fixed().or(held)
+        {
+            call.secrets().remember(it.expose());
+        }
     }
 
     /// Forgets a credential that was refused, so that the next use asks its source again.
@@ -307,6 +321,8 @@ fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Ste
 
 impl<'a> CallSigner<'a> {
     pub(crate) fn new(auth: &'a Authenticator, route: &'a Route<'a>, extra: Scopes) -> Self {
+        let held = auth.credential.now();
+        auth.tell_secret(held.as_ref(), route.call);
         Self {
             auth,
             route,
@@ -319,7 +335,7 @@ impl<'a> CallSigner<'a> {
             is_ping: false,
             before: match auth.creds.fixed() {
                 Some(_) => None,
-                None => auth.credential.now().map(|held| held.serial),
+                None => held.map(|held| held.serial),
             },
         }
     }
@@ -393,7 +409,7 @@ impl<'a> CallSigner<'a> {
             ))
         })?;
         self.learn(Known::Bearer {
-            realm,
+            realm: realm.without(self.route.call.secrets()),
             service: c.service.clone(),
         });
         self.widen(&c.scope);
@@ -876,14 +892,17 @@ impl Exchange<'_> {
 
     /// The error for an answer that is no token, with what the service says about it.
     fn refusal(&self, mut answer: Answer) -> Result<Error> {
-        let mut body = answer
+        let (body, is_cut) = answer
             .body
             .read_what_comes(self.route.call.limits().refusal)?;
-        if answer.status < 400 {
-            // Not a refusal: what it says may be a token.
-            body.zeroize();
-        }
-        let refusal = Refusal::of(answer.status, &answer.headers, &body);
+        let body = Zeroizing::new(body);
+        let text = json::text(&body);
+        // Where it is no refusal, too, what it says may be a token.
+        let is_told = answer.status >= 400 && !token::is_in(&text);
+        let said = (if is_told { &*text } else { "" }, is_cut);
+        let secrets = self.route.call.secrets();
+        let refusal = Refusal::of(answer.status, &answer.headers, said, secrets);
+        json::wipe(text);
         self.route
             .call
             .log
@@ -895,7 +914,7 @@ impl Exchange<'_> {
             retry::plea(&answer.headers)
         );
         let error = token::refused(self.realm.origin(), &why);
-        Ok(refusal.tell(error, self.route.call.secrets()))
+        Ok(refusal.tell(error))
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a registry says about a failure: the error body of the distribution-spec ("Error Codes"), and
 //! whatever else is sent in its place.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
 use crate::error::Diagnostic;
+use crate::json;
+use crate::secret::Secrets;
 
 /// Most bytes of a message that are kept.
 const MAX_TEXT: usize = 8 * 1024;
@@ -18,6 +18,17 @@ const MAX_SUMMARY: usize = 512;
 /// The code of what has none.
 const UNKNOWN: &str = "UNKNOWN";
 
+/// The body of a failure, or what came of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) text: &'a str,
+    /// It may have gone on.
+    pub(crate) is_cut: bool,
+    pub(crate) content_type: Option<&'a str>,
+    /// What must not be shown of it.
+    pub(crate) secrets: &'a Secrets,
+}
+
 /// The diagnostics in the body of a failure, at most 100.
 ///
 /// - A JSON object with a list `errors` of objects gives one for each; members that are missing or null are
@@ -27,21 +38,20 @@ const UNKNOWN: &str = "UNKNOWN";
 /// - An empty body and the object `{}` say nothing and give none.
 /// - Anything else gives one with the code `UNKNOWN` and the text of the body.
 ///
-/// The text may be UTF-8 or UTF-16, with a byte order mark or without; what is invalid is replaced, and so are
-/// control characters other than line breaks and tabs. Messages are cut after 8 KiB; where that happens to a
-/// body, the end says so and names `content_type`.
-pub(crate) fn parse(body: &[u8], content_type: Option<&str>) -> Vec<Diagnostic> {
-    let text = decode(body);
-    if text.is_empty() {
+/// Control characters other than line breaks and tabs are replaced. Messages are cut after 8 KiB, their secrets
+/// having been taken out before; where that happens to a body, the end says so and names `content_type`.
+pub(crate) fn parse(said: Said<'_>) -> Vec<Diagnostic> {
+    if said.text.is_empty() {
         return Vec::new();
     }
+    let text = json::mended(said.text);
     let found = match serde_json::from_str(&text) {
-        Ok(Value::Object(object)) => read_object(&object),
+        Ok(Value::Object(object)) => read_object(&object, said.secrets),
         Ok(_) => None,
-        Err(e) if e.is_eof() => read_cut(&text),
+        Err(e) if e.is_eof() => read_cut(&text, said.secrets),
         Err(_) => None,
     };
-    found.unwrap_or_else(|| vec![raw(&text, content_type)])
+    found.unwrap_or_else(|| vec![raw(said)])
 }
 
 /// One line for an error message: `CODE: message; CODE: message`, at most about 512 bytes. Empty when there
@@ -73,36 +83,37 @@ pub(crate) fn summary(diagnostics: &[Diagnostic]) -> String {
 }
 
 /// `None` when the object is of no known kind.
-fn read_object(object: &Map<String, Value>) -> Option<Vec<Diagnostic>> {
+fn read_object(object: &Map<String, Value>, secrets: &Secrets) -> Option<Vec<Diagnostic>> {
     if object.is_empty() {
         return Some(Vec::new());
     }
     match object.get("errors") {
         Some(Value::Array(all)) => {
             let objects = all.iter().all(Value::is_object);
-            objects.then(|| all.iter().take(MAX_ENTRIES).map(entry).collect())
+            let entries = all.iter().take(MAX_ENTRIES);
+            objects.then(|| entries.map(|value| entry(value, secrets)).collect())
         }
         Some(_) => None,
-        None => oauth(object).map(|diagnostic| vec![diagnostic]),
+        None => oauth(object, secrets).map(|diagnostic| vec![diagnostic]),
     }
 }
 
-fn entry(value: &Value) -> Diagnostic {
+fn entry(value: &Value, secrets: &Secrets) -> Diagnostic {
     let member = |name| value.get(name).filter(|v| !v.is_null());
     let text = |name, most| {
         member(name).map(|v| match v.as_str() {
-            Some(text) => clean(text, most),
-            None => clean(&v.to_string(), most),
+            Some(text) => clean(text, most, secrets),
+            None => clean(&v.to_string(), most, secrets),
         })
     };
     Diagnostic {
         code: text("code", MAX_CODE),
         message: text("message", MAX_TEXT),
-        detail: member("detail").map(Value::to_string),
+        detail: member("detail").map(|v| secrets.redact(v.to_string())),
     }
 }
 
-fn oauth(object: &Map<String, Value>) -> Option<Diagnostic> {
+fn oauth(object: &Map<String, Value>, secrets: &Secrets) -> Option<Diagnostic> {
     let text = |name| {
         object
             .get(name)
@@ -112,17 +123,19 @@ fn oauth(object: &Map<String, Value>) -> Option<Diagnostic> {
     let code = text("error").filter(|code| !code.contains(char::is_whitespace))?;
     let message = text("error_description")?;
     Some(Diagnostic {
-        code: Some(clean(code, MAX_CODE)),
-        message: Some(clean(message, MAX_TEXT)),
+        code: Some(clean(code, MAX_CODE, secrets)),
+        message: Some(clean(message, MAX_TEXT, secrets)),
         detail: None,
     })
 }
 
-fn raw(text: &str, content_type: Option<&str>) -> Diagnostic {
-    let (mut message, is_cut) = clean_start(text, MAX_TEXT);
+fn raw(said: Said<'_>) -> Diagnostic {
+    let text = said.secrets.redact_up_to(said.text.to_owned(), said.is_cut);
+    let (mut message, is_cut) = clean_start(&text, MAX_TEXT);
     if is_cut {
-        let kind = content_type.unwrap_or("no media type told");
-        message.push_str(&format!("… [cut; {}]", clean(kind, MAX_CODE)));
+        let kind = said.content_type.unwrap_or("no media type told");
+        let kind = clean(kind, MAX_CODE, said.secrets);
+        message.push_str(&format!("… [cut; {kind}]"));
     }
     Diagnostic {
         code: Some(UNKNOWN.to_owned()),
@@ -132,7 +145,7 @@ fn raw(text: &str, content_type: Option<&str>) -> Diagnostic {
 }
 
 /// The whole entries of a body that ends too early, which is how one longer than the limit looks.
-fn read_cut(text: &str) -> Option<Vec<Diagnostic>> {
+fn read_cut(text: &str, secrets: &Secrets) -> Option<Vec<Diagnostic>> {
     let list = text
         .trim_start()
         .strip_prefix('{')?
@@ -152,7 +165,7 @@ fn read_cut(text: &str) -> Option<Vec<Diagnostic>> {
         if !value.is_object() {
             return None;
         }
-        out.push(entry(&value));
+        out.push(entry(&value, secrets));
         let after = rest.get(values.byte_offset()..)?.trim_start();
         let Some(after) = after.strip_prefix(',') else {
             break;
@@ -162,35 +175,13 @@ fn read_cut(text: &str) -> Option<Vec<Diagnostic>> {
     (!out.is_empty()).then_some(out)
 }
 
-fn decode(body: &[u8]) -> Cow<'_, str> {
-    let (body, big) = match body {
-        [0xef, 0xbb, 0xbf, rest @ ..] => return String::from_utf8_lossy(rest),
-        // JSON and markup begin with ASCII: half of the first unit is zero. A mark alone proves nothing.
-        [0xff, 0xfe, rest @ ..] if matches!(rest, [1..=255, 0, ..]) => (rest, false),
-        [0xfe, 0xff, rest @ ..] if matches!(rest, [0, 1..=255, ..]) => (rest, true),
-        [1..=255, 0, 1..=255, 0, ..] => (body, false),
-        [0, 1..=255, 0, 1..=255, ..] => (body, true),
-        _ => return String::from_utf8_lossy(body),
-    };
-    let unit = |pair: &[u8]| match (pair, big) {
-        ([a, b], true) => u16::from_be_bytes([*a, *b]),
-        ([a, b], false) => u16::from_le_bytes([*a, *b]),
-        _ => 0xfffd,
-    };
-    let chars = char::decode_utf16(body.chunks(2).map(unit));
-    Cow::Owned(
-        chars
-            .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
-            .collect(),
-    )
+/// What may be shown of a text.
+fn clean(text: &str, most: usize, secrets: &Secrets) -> String {
+    clean_start(&secrets.redact(text.to_owned()), most).0
 }
 
-/// At most `most` bytes, with control characters other than line breaks and tabs replaced.
-fn clean(text: &str, most: usize) -> String {
-    clean_start(text, most).0
-}
-
-/// The same, and whether that is not all of it.
+/// At most `most` bytes, with control characters other than line breaks and tabs replaced, and whether that is not
+/// all.
 fn clean_start(text: &str, most: usize) -> (String, bool) {
     let mut out = String::with_capacity(most.min(text.len()));
     for c in text.chars() {
@@ -257,7 +248,16 @@ fn details(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{parse as parse_said, *};
+
+    fn parse(body: &[u8], content_type: Option<&str>) -> Vec<Diagnostic> {
+        parse_said(Said {
+            text: &json::text(body),
+            is_cut: false,
+            content_type,
+            secrets: &Secrets::default(),
+        })
+    }
 
     type Row<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
 

@@ -80,9 +80,10 @@ impl Transport {
                 let _ = writeln!(text, "  {name:NAMES$}{line}");
             }
         }
+        let secrets = call.secrets();
         Ok(Explanation {
-            text,
-            json: value.to_string(),
+            text: secrets.redact(text),
+            json: secrets.redact(value.to_string()),
         })
     }
 }
@@ -259,6 +260,7 @@ impl Credentials {
     fn of(endpoint: &Endpoint, call: &Arc<Call>) -> Self {
         match endpoint.auth().credential(call) {
             Ok(held) => {
+                endpoint.auth().tell_secret(Some(&held), call);
                 let found = held.value.found.clone();
                 let given = matches!(held.value.credential, Credential::Anonymous)
                     && endpoint.auth().is_without_source();

@@ -10,15 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::challenge::{self, Verdict};
+use crate::diagnostics::{self, Said};
 use crate::error::{Diagnostic, Error, Result};
 use crate::hosts::Plan;
 use crate::net::call::SLICE;
 use crate::net::proxy;
 use crate::options::Options;
 use crate::policy::{Policy, Purpose};
+use crate::secret::Secrets;
 use crate::token::Token;
 use crate::url::Url;
-use crate::{diagnostics, link, media_type, name, range, retry_after};
+use crate::{json, link, media_type, name, range, retry_after};
 
 /// A challenge of `WWW-Authenticate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +88,12 @@ pub fn token(body: &[u8]) -> Result<(String, Duration, Option<String>), &'static
 
 /// The diagnostics of an error body, and their summary.
 pub fn diagnostics(body: &[u8], content_type: Option<&str>) -> (Vec<Diagnostic>, String) {
-    let found = diagnostics::parse(body, content_type);
+    let found = diagnostics::parse(Said {
+        text: &json::text(body),
+        is_cut: false,
+        content_type,
+        secrets: &Secrets::default(),
+    });
     let summary = diagnostics::summary(&found);
     (found, summary)
 }

@@ -17,7 +17,7 @@
 //! ```text
 //! name digest media_type url scope        what is written, parsed once
 //! challenge link range retry_after rate_limit   header fields, by their grammar
-//! diagnostics error secret log options op process
+//! json diagnostics error secret log options op process
 //! toml_file registries_conf               what the machine's owner wrote
 //! net (tcp tls proxy dns address call)    one HTTP exchange, under the limits of its call
 //! policy retry flight                     decisions: where to, again when, who flies
@@ -90,6 +90,7 @@ mod flight;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod json;
 mod link;
 mod manifest;
 mod media_type;

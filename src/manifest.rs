@@ -370,6 +370,7 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         .map(HeaderValue::as_bytes);
     let Some(told) = told else { return Ok(()) };
     let told = String::from_utf8_lossy(told);
+    let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {
         Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
     };
@@ -378,12 +379,15 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         .any(|t| media_type::same(t, &told))
     {
         return refuse(format!(
-            "answered with media type {told:.128}, which is no manifest or index that is accepted"
+            "answered with media type {}, which is no manifest or index that is accepted",
+            quote(&told)
         ));
     }
     match own_type(body) {
         Some(inside) if !media_type::same(&inside, &told) => refuse(format!(
-            "sent a manifest as {told:.128} that says it is {inside:.128}"
+            "sent a manifest as {} that says it is {}",
+            quote(&told),
+            quote(&inside)
         )),
         _ => Ok(()),
     }

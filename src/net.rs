@@ -420,12 +420,12 @@ impl Body {
     }
 
     /// The same for a body that is only read for what it says about a failure: if it breaks off, what came
-    /// before counts. Fails when the call is cancelled.
-    pub(crate) fn read_what_comes(&mut self, most: usize) -> Result<Vec<u8>> {
+    /// before counts, and there was more. Fails when the call is cancelled.
+    pub(crate) fn read_what_comes(&mut self, most: usize) -> Result<(Vec<u8>, bool)> {
         let mut out = Vec::new();
         match self.read_onto(&mut out, most) {
             Err(e) if e.kind() == ErrorKind::Cancelled => Err(e),
-            _ => Ok(out),
+            more => Ok((out, more.unwrap_or(true))),
         }
     }
 
@@ -452,7 +452,8 @@ impl Body {
 
     /// Reads and forgets a short rest, so that the connection can be used again. Bytes that came of it.
     pub(crate) fn discard(mut self) -> usize {
-        self.read_what_comes(BUFFER).map_or(0, |rest| rest.len())
+        self.read_what_comes(BUFFER)
+            .map_or(0, |(rest, _)| rest.len())
     }
 }
 

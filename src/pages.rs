@@ -1,6 +1,7 @@
 //! Listings that come in pages, linked by `Link` headers (RFC 8288; distribution-spec, "Listing Tags").
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -23,7 +24,6 @@ use crate::url::Url;
 const MAX_EMPTY: u32 = 100;
 
 /// A cursor over the pages of a listing.
-#[derive(Debug)]
 pub struct Pages {
     transport: Transport,
     request: Request,
@@ -31,7 +31,6 @@ pub struct Pages {
     seen: HashSet<String>,
 }
 
-#[derive(Debug)]
 enum Next {
     First,
     At(Url, Purpose),
@@ -42,6 +41,16 @@ enum Next {
 struct Step {
     asked: String,
     next: Next,
+}
+
+impl fmt::Debug for Pages {
+    /// Shows none of the links, for they may be signed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages")
+            .field("transport", &self.transport)
+            .field("request", &self.request)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Pages {
@@ -120,9 +129,10 @@ impl Pages {
             .exchange(&self.request, url.clone(), purpose, call, budget)?;
         let asked = url.wire().to_string();
         // What would silently be a short list is an error.
-        let next = match self.follow(&page, &asked, call)? {
-            Some(next) => Next::At(next, Purpose::Link),
-            None => Next::End,
+        let next = match self.follow(&page, &asked, call) {
+            Ok(Some(next)) => Next::At(next, Purpose::Link),
+            Ok(None) => Next::End,
+            Err(e) => return Err(e.redacted(call.secrets())),
         };
         Ok(Some((page, Step { asked, next })))
     }
@@ -144,7 +154,8 @@ impl Pages {
         };
         let next = from
             .resolve(&target)
-            .map_err(|e| Error::protocol(format!("{from} links to an unusable next page: {e}")))?;
+            .map_err(|e| Error::protocol(format!("{from} links to an unusable next page: {e}")))?
+            .without(call.secrets());
         self.transport
             .home(call)?
             .policy()
@@ -226,21 +237,23 @@ impl Names {
                 )));
             }
             if self.member == "tags" {
-                names.retain(|name| self.is_tag(name));
+                names.retain(|name| is_tag(name, &call));
             }
             self.ready.extend(names);
         }
     }
+}
 
-    /// Some registries list among the tags what is none, such as digests. Nothing could be done with it.
-    fn is_tag(&self, name: &str) -> bool {
-        let is_tag = Tag::parse(name).is_ok();
-        if !is_tag {
-            let log = self.pages.transport.options().log();
-            log.info(|| format!("passed over in the list of tags, for it is no tag: {name:.200}"));
-        }
-        is_tag
+/// Some registries list among the tags what is none, such as digests. Nothing could be done with it.
+fn is_tag(name: &str, call: &Call) -> bool {
+    let is_tag = Tag::parse(name).is_ok();
+    if !is_tag {
+        call.log.info(|| {
+            let name = call.secrets().quote(name.as_bytes(), 200);
+            format!("passed over in the list of tags, for it is no tag: {name}")
+        });
     }
+    is_tag
 }
 
 /// The names of a page. A missing or null member is an empty list, and members that are no text are passed

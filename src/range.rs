@@ -21,9 +21,9 @@ pub(crate) struct ContentRange {
 pub(crate) fn content_range<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<ContentRange> {
     let field = only(fields)?;
     parse(field).ok_or_else(|| {
-        let text = String::from_utf8_lossy(field);
         Error::protocol(format!(
-            "the answer has an invalid Content-Range \"{text:.64}\""
+            "the answer has an invalid Content-Range{}",
+            quoted(field)
         ))
     })
 }
@@ -96,9 +96,18 @@ pub(crate) fn upload_range(value: Option<&str>) -> Result<Option<u64>> {
     };
     next.map(Some).ok_or_else(|| {
         Error::protocol(format!(
-            "the upload has the range \"{value:.64}\", not one from 0 to its last byte"
+            "the upload has a range{}, not one from 0 to its last byte",
+            quoted(value.as_bytes())
         ))
     })
+}
+
+/// What a peer sent, for a message, unless it is long: what is cut could not be told to be a secret.
+fn quoted(field: &[u8]) -> String {
+    if field.len() > 64 {
+        return String::new();
+    }
+    format!(" \"{}\"", String::from_utf8_lossy(field))
 }
 
 fn only<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Result<&'a [u8]> {

@@ -4,31 +4,43 @@ use std::time::Duration;
 
 use ureq::http::header::{self, HeaderMap};
 
-use crate::diagnostics;
+use crate::diagnostics::{self, Said};
 use crate::error::{Diagnostic, Error};
 use crate::rate_limit::RateLimit;
 use crate::retry;
 use crate::secret::Secrets;
 
-/// An answer as an error tells it.
-pub(crate) struct Refusal {
+/// An answer as an error tells it: without secrets.
+pub(crate) struct Refusal<'a> {
+    secrets: &'a Secrets,
     status: u16,
     retry_after: Option<Duration>,
     rate_limit: Option<RateLimit>,
     diagnostics: Vec<Diagnostic>,
 }
 
-impl Refusal {
-    /// Of an answer and what could be read of its body, which may be nothing.
-    pub(crate) fn of(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let kind = headers
+impl<'a> Refusal<'a> {
+    /// Of an answer and what could be read of its body, which may be nothing, and whether that may not be all.
+    pub(crate) fn of(
+        status: u16,
+        headers: &HeaderMap,
+        (text, is_cut): (&str, bool),
+        secrets: &'a Secrets,
+    ) -> Self {
+        let content_type = headers
             .get(header::CONTENT_TYPE)
             .and_then(|v| v.to_str().ok());
         Self {
+            secrets,
             status,
             retry_after: retry::advice(status, headers),
             rate_limit: retry::rate_limit(headers),
-            diagnostics: diagnostics::parse(body, kind),
+            diagnostics: diagnostics::parse(Said {
+                text,
+                is_cut,
+                content_type,
+                secrets,
+            }),
         }
     }
 
@@ -42,13 +54,13 @@ impl Refusal {
         }
     }
 
-    /// The error with all that the answer says, and without what must not be shown.
-    pub(crate) fn tell(self, error: Error, secrets: &Secrets) -> Error {
+    /// The error with all that the answer says.
+    pub(crate) fn tell(self, error: Error) -> Error {
         error
             .with_http_status(self.status)
             .with_retry_after(self.retry_after)
             .with_rate_limit(self.rate_limit)
             .with_diagnostics(self.diagnostics)
-            .redacted(secrets)
+            .redacted(self.secrets)
     }
 }

@@ -7,6 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
+use crate::json;
+
 /// A password, token or other secret text.
 ///
 /// It has no `Display`, its `Debug` shows nothing of it, and its memory is overwritten when the last
@@ -32,8 +34,15 @@ impl Secret {
 }
 
 /// What a call has sent as credentials. A peer may send it back, but it must not be shown.
-#[derive(Debug, Default)]
-pub(crate) struct Secrets(Mutex<Vec<Secret>>);
+#[derive(Default)]
+pub(crate) struct Secrets(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    secrets: Vec<Secret>,
+    /// Made when they are first looked for.
+    needles: Option<Needles>,
+}
 
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 8;
@@ -45,8 +54,9 @@ impl Secrets {
             return;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.iter().any(|secret| secret.expose() == text) {
-            known.push(Secret::new(text));
+        if !known.secrets.iter().any(|secret| secret.expose() == text) {
+            known.secrets.push(Secret::new(text));
+            known.needles = None;
         }
     }
 
@@ -77,18 +87,332 @@ impl Secrets {
         }
     }
 
-    /// `text` without them.
-    pub(crate) fn redact(&self, mut text: String) -> String {
-        for secret in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let escaped =
-                Zeroizing::new(serde_json::to_string(secret.expose()).unwrap_or_default());
-            for form in [secret.expose(), escaped.trim_matches('"')] {
-                if text.contains(form) {
-                    text = text.replace(form, "[secret]");
+    /// `text` without them, and without the longer parts of them: in whatever case and however often it is escaped
+    /// (JSON, percent-encoding, HTML), and in Base64.
+    pub(crate) fn redact(&self, text: String) -> String {
+        self.redact_up_to(text, false)
+    }
+
+    /// The same of a text that may end too early, and so within a secret.
+    pub(crate) fn redact_up_to(&self, text: String, is_cut: bool) -> String {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { secrets, needles } = &mut *known;
+        if secrets.is_empty() || text.len() < PART_AT_END {
+            return text;
+        }
+        let needles = needles.get_or_insert_with(|| Needles::of(secrets));
+        let mut marks = vec![false; text.len()];
+        let mut view = View::of(text.as_bytes());
+        for _ in 0..=MAX_ESCAPED {
+            needles.mark(&view, is_cut, &mut marks);
+            match view.unescaped() {
+                Some(next) => view = next,
+                None => break,
+            }
+        }
+        if !marks.contains(&true) {
+            return text;
+        }
+        let mut out = String::with_capacity(text.len());
+        let mut hides = false;
+        for (at, c) in text.char_indices() {
+            let hid = hides;
+            let bytes = marks.get(at..at + c.len_utf8()).unwrap_or_default();
+            hides = bytes.contains(&true);
+            match (hid, hides) {
+                (_, false) => out.push(c),
+                (false, true) => out.push_str("[secret]"),
+                (true, true) => {}
+            }
+        }
+        out
+    }
+
+    /// What a peer sent, for a message: without secrets, and at most so many characters of it.
+    pub(crate) fn quote(&self, text: &[u8], most: usize) -> String {
+        let text = self.redact(String::from_utf8_lossy(text).into_owned());
+        format!("{text:.most$}")
+    }
+}
+
+/// So much of a secret says too much of it.
+const PART: usize = 12;
+/// Where a text is cut, this is enough.
+const PART_AT_END: usize = 2;
+/// How often a text may have been escaped.
+const MAX_ESCAPED: usize = 4;
+/// Texts are looked at in steps of so many bytes: no match is so short that it lies between two of them.
+const STEP: usize = SHORTEST / 2;
+
+/// What secrets look like in a [`View`].
+struct Needles {
+    all: Vec<Zeroizing<Vec<u8>>>,
+    /// The hashes of all pieces of `STEP` bytes in them.
+    pieces: Vec<u64>,
+}
+
+impl Needles {
+    fn of(secrets: &[Secret]) -> Self {
+        let mut out = Self {
+            all: Vec::new(),
+            pieces: vec![0; 1 << 10],
+        };
+        for secret in secrets {
+            let secret = secret.expose().as_bytes();
+            let mut view = View::of(secret);
+            out.add(&view.bytes);
+            for _ in 0..MAX_ESCAPED {
+                let Some(next) = view.unescaped() else { break };
+                view = next;
+            }
+            out.add(&view.bytes);
+            // What is encoded with it decides where in a group of three bytes it begins.
+            for before in 0..3 {
+                let padded = Zeroizing::new([vec![0; before], secret.to_vec()].concat());
+                let coded = Zeroizing::new(BASE64_STANDARD.encode(&*padded));
+                let own = (before * 8).div_ceil(6)..padded.len() * 8 / 6;
+                out.add(&View::of(coded.get(own).unwrap_or_default().as_bytes()).bytes);
+            }
+        }
+        out
+    }
+
+    fn add(&mut self, needle: &[u8]) {
+        if needle.len() < SHORTEST || self.all.iter().any(|known| **known == needle) {
+            return;
+        }
+        for piece in needle.windows(STEP) {
+            let (word, bit) = place(piece);
+            if let Some(word) = self.pieces.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        self.all.push(Zeroizing::new(needle.to_vec()));
+    }
+
+    fn mark(&self, view: &View, is_cut: bool, marks: &mut [bool]) {
+        let mut at = 0;
+        while let Some(piece) = view.bytes.get(at..at + STEP) {
+            let (word, bit) = place(piece);
+            let may_be = self.pieces.get(word).is_some_and(|word| word & bit != 0);
+            let found = if may_be {
+                self.longest(&view.bytes, at)
+            } else {
+                None
+            };
+            at = match found {
+                Some((from, to)) => {
+                    view.mark(from, to, marks);
+                    to
+                }
+                None => at + STEP,
+            };
+        }
+        if is_cut {
+            self.mark_end(view, marks);
+        }
+    }
+
+    /// The longest run of a text around one of its pieces that is a needle, or enough of one.
+    fn longest(&self, text: &[u8], at: usize) -> Option<(usize, usize)> {
+        let (before, rest) = text.split_at_checked(at)?;
+        let mut best = (0, 0);
+        for needle in &self.all {
+            for place in 0..needle.len() {
+                if needle.get(place) != rest.first() {
+                    continue;
+                }
+                let (head, tail) = needle.split_at_checked(place)?;
+                let ahead = same(rest.iter(), tail.iter());
+                if ahead < STEP {
+                    continue;
+                }
+                let behind = same(before.iter().rev(), head.iter().rev());
+                let length = behind + ahead;
+                if length >= needle.len().min(PART) && length > best.1 - best.0 {
+                    best = (at - behind, at + ahead);
                 }
             }
         }
-        text
+        (best.1 > 0).then_some(best)
+    }
+
+    /// Marks what begins a needle at the end of a text, which may be within an escape or a character.
+    fn mark_end(&self, view: &View, marks: &mut [bool]) {
+        let all = view.bytes.len();
+        for end in all.saturating_sub(6)..=all {
+            let is_end = match view.bytes.get(end) {
+                None => true,
+                Some(next) => matches!(next, b'\\' | b'%' | b'&' | 0xef),
+            };
+            if !is_end {
+                continue;
+            }
+            let text = view.bytes.get(..end).unwrap_or_default();
+            for needle in &self.all {
+                let most = needle.len().min(end);
+                let is_part = |n: &usize| needle.get(..*n).is_some_and(|part| text.ends_with(part));
+                if let Some(n) = (PART_AT_END..=most).rev().find(is_part) {
+                    view.mark(end - n, all, marks);
+                }
+            }
+        }
+    }
+}
+
+/// How long two texts are the same.
+fn same<'a>(a: impl Iterator<Item = &'a u8>, b: impl Iterator<Item = &'a u8>) -> usize {
+    a.zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// The bit that stands for a piece.
+fn place(piece: &[u8]) -> (usize, u64) {
+    let hash = piece.iter().fold(0u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    ((hash >> 22) as usize, 1 << (hash >> 16 & 63))
+}
+
+/// A text as it is searched: all letters small, and what the two alphabets of Base64 and form-encoding write in
+/// two ways in one.
+struct View {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Where each byte, and the end, is in the text it was made of.
+    places: Vec<usize>,
+}
+
+impl View {
+    fn with_room(bytes: usize) -> Self {
+        Self {
+            bytes: Zeroizing::new(Vec::with_capacity(bytes)),
+            places: Vec::with_capacity(bytes + 1),
+        }
+    }
+
+    fn of(text: &[u8]) -> Self {
+        let mut view = Self::with_room(text.len());
+        for (place, byte) in text.iter().enumerate() {
+            view.push(*byte, place);
+        }
+        view.places.push(text.len());
+        view
+    }
+
+    fn push(&mut self, byte: u8, place: usize) {
+        self.bytes.push(match byte {
+            // Long lines are broken anywhere.
+            b'\r' | b'\n' => return,
+            b' ' | b'-' => b'+',
+            b'_' => b'/',
+            byte => byte.to_ascii_lowercase(),
+        });
+        self.places.push(place);
+    }
+
+    /// The same with one level of escapes undone; `None` when there are none.
+    fn unescaped(&self) -> Option<Self> {
+        let is_mark = |b: &u8| matches!(b, b'\\' | b'%' | b'&');
+        if !self.bytes.iter().any(is_mark) {
+            return None;
+        }
+        let mut out = Self::with_room(self.bytes.len());
+        let mut at = 0;
+        while let (Some(rest @ [first, ..]), Some(place)) =
+            (self.bytes.get(at..), self.places.get(at))
+        {
+            let escape = if is_mark(first) { unescape(rest) } else { None };
+            match escape {
+                // None is shorter than what it stands for.
+                Some((Meant::Char(c), length)) => {
+                    for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                        out.push(byte, *place);
+                    }
+                    at += length;
+                }
+                Some((Meant::Byte(byte), length)) => {
+                    out.push(byte, *place);
+                    at += length;
+                }
+                None => {
+                    out.push(*first, *place);
+                    at += 1;
+                }
+            }
+        }
+        out.places.extend(self.places.last());
+        (out.bytes.len() < self.bytes.len()).then_some(out)
+    }
+
+    /// Marks what these bytes were made of.
+    fn mark(&self, from: usize, to: usize, marks: &mut [bool]) {
+        if let (Some(from), Some(to)) = (self.places.get(from), self.places.get(to)) {
+            marks.get_mut(*from..*to).unwrap_or_default().fill(true);
+        }
+    }
+}
+
+/// What an escape stands for.
+enum Meant {
+    Char(char),
+    Byte(u8),
+}
+
+/// What the escape at the beginning of a text stands for, and its length.
+fn unescape(text: &[u8]) -> Option<(Meant, usize)> {
+    const NAMED: [(&[u8], char); 5] = [
+        (b"&amp;", '&'),
+        (b"&lt;", '<'),
+        (b"&gt;", '>'),
+        (b"&quot;", '"'),
+        (b"&apos;", '\''),
+    ];
+    let byte = |digits: &[u8]| u8::try_from(digits_of(digits.get(..2)?, 16)?).ok();
+    match text {
+        [b'%', rest @ ..] => Some((Meant::Byte(byte(rest)?), 3)),
+        // It may go on where the text was cut.
+        [b'\\', b'u', rest @ ..] if rest.len() < 4 => None,
+        [b'\\', b'x', rest @ ..] if rest.len() < 2 => None,
+        [b'\\', b'x', rest @ ..] if byte(rest).is_some() => Some((Meant::Byte(byte(rest)?), 4)),
+        [b'\\', b'n' | b'r', ..] => Some((Meant::Byte(b'\n'), 2)),
+        [b'\\', c, ..] => {
+            let low = || json::unit(text.get(6..)?);
+            let units = json::unit(text).map(|unit| [Some(unit), low()]);
+            let c = match units.map(|units| char::decode_utf16(units.into_iter().flatten()).next())
+            {
+                Some(Some(Ok(c))) => (Meant::Char(c), 6 * c.len_utf16()),
+                Some(_) => (Meant::Char(char::REPLACEMENT_CHARACTER), 6),
+                None => (Meant::Byte(*c), 2),
+            };
+            Some(c)
+        }
+        [b'&', b'#', rest @ ..] => {
+            let end = rest.iter().take(8).position(|b| *b == b';')?;
+            let c = match rest.get(..end)? {
+                [b'x', digits @ ..] => digits_of(digits, 16),
+                digits => digits_of(digits, 10),
+            };
+            Some((Meant::Char(char::from_u32(c?)?), end + 3))
+        }
+        _ => {
+            let (name, c) = NAMED.iter().find(|(name, _)| text.starts_with(name))?;
+            Some((Meant::Char(*c), name.len()))
+        }
+    }
+}
+
+fn digits_of(digits: &[u8], radix: u32) -> Option<u32> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u32, |number, digit| {
+        let digit = char::from(*digit).to_digit(radix)?;
+        number.checked_mul(radix)?.checked_add(digit)
+    })
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(…)")
     }
 }
 

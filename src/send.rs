@@ -6,12 +6,14 @@ use std::sync::Arc;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
 use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
 use crate::source::{Opened, Source};
+use crate::token;
 use crate::url::{Origin, Url};
 use crate::warnings::Warnings;
 
@@ -123,7 +125,7 @@ impl Route<'_> {
     ) -> Result<Answer> {
         let mut last = None;
         self.repeat(message, signer, budget, owner, &mut last)
-            .map_err(|e| retry::after(e, last))
+            .map_err(|e| retry::after(e, last).redacted(self.call.secrets()))
     }
 
     /// Sends a message until there is an answer to give back. `last` is the answer that was repeated last.
@@ -232,7 +234,7 @@ impl Route<'_> {
             let transient = retry::is_transient(status) && !is_wanted;
             if transient && repeats {
                 if let Some(pause) = budget.next(retry::asked_for(&answer.headers), self.call) {
-                    let failure = last.insert(self.refusal(&url, answer)?);
+                    let failure = last.insert(self.refusal(&url, message.purpose, answer)?);
                     budget.wait(pause, failure, self.call)?;
                     continue;
                 }
@@ -312,16 +314,19 @@ impl Route<'_> {
     }
 
     /// What an answer says that is repeated. It counts only if nothing better comes.
-    fn refusal(&self, url: &Url, answer: Incoming) -> Result<Error> {
+    fn refusal(&self, url: &Url, purpose: Purpose, answer: Incoming) -> Result<Error> {
         let Incoming {
             status,
             headers,
             mut body,
         } = answer;
-        let text = body.read_what_comes(self.call.limits().refusal)?;
-        let refusal = Refusal::of(status, &headers, &text);
+        let (text, is_cut) = body.read_what_comes(self.call.limits().refusal)?;
+        let text = json::text(&text);
+        let has_token = purpose == Purpose::Realm && token::is_in(&text);
+        let said = (if has_token { "" } else { &*text }, is_cut);
+        let refusal = Refusal::of(status, &headers, said, self.call.secrets());
         let message = format!("{url} answered {status}{}", refusal.said(" (", ")"));
-        Ok(refusal.tell(Error::status(message), self.call.secrets()))
+        Ok(refusal.tell(Error::status(message)))
     }
 
     fn redirect(&self, url: &Url, answer: &Incoming) -> Result<(Url, Passage)> {
@@ -330,6 +335,7 @@ impl Route<'_> {
         let next = url.resolve(&location).map_err(|e| {
             Error::protocol(format!("{url} redirects to an unusable Location: {e}"))
         })?;
+        let next = next.without(self.call.secrets());
         let passage = self.policy.judge(url, &next, Purpose::Redirect)?;
         self.call.log.debug(|| format!("redirected to {next}"));
         Ok((next, passage))

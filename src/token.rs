@@ -11,6 +11,7 @@ use crate::auth::Known;
 use crate::creds::{Creds, Fingerprint, Owner, is_b64token};
 use crate::error::{Error, Result};
 use crate::flight::Flight;
+use crate::json;
 use crate::process::PerProcess;
 use crate::scope::Scopes;
 use crate::secret::Secret;
@@ -58,8 +59,12 @@ impl Token {
         asked: Instant,
         received: Instant,
     ) -> Result<Self, &'static str> {
-        let answer = serde_json::from_slice(body).map_err(|_| "its answer is not JSON")?;
-        let answer = Wiped(answer);
+        let text = json::text(body);
+        let mended = json::mended(&text);
+        let answer = serde_json::from_str(&mended).map(Wiped);
+        json::wipe(mended);
+        json::wipe(text);
+        let answer = answer.map_err(|_| "its answer is not JSON")?;
         let answer = answer
             .0
             .as_object()
@@ -88,6 +93,19 @@ impl Token {
             refresh,
         })
     }
+}
+
+/// Whether a text, which may be cut off, has the members of an answer with tokens in it.
+pub(crate) fn is_in(text: &str) -> bool {
+    let is_name = |rest: &str| {
+        ["token", "access_token", "refresh_token", "id_token"]
+            .iter()
+            .filter_map(|name| rest.strip_prefix(name)?.strip_prefix('"'))
+            .filter_map(|rest| rest.trim_start().strip_prefix(':'))
+            .any(|value| value.trim_start().starts_with('"'))
+    };
+    text.match_indices('"')
+        .any(|(at, _)| text.get(at + 1..).is_some_and(is_name))
 }
 
 /// A document whose texts are overwritten when it goes.
@@ -332,7 +350,13 @@ mod tests {
                 r#"{"token":"t","expires_in":1e18}"#,
                 Some(("t", 365 * 24 * 3600 - 10)),
             ),
-            (r#"{"token":"t","expires_in":1e400}"#, None),
+            (
+                r#"{"token":"t","expires_in":1e400}"#,
+                Some(("t", 365 * 24 * 3600 - 10)),
+            ),
+            (r#"{"token":"t","note":"\ud83d"}"#, Some(("t", 54))),
+            ("\u{feff}{\"token\":\"t\"}", Some(("t", 54))),
+            (r#"{"token":"\ud83d"}"#, None),
             (r#"{"token":"t","expires_in":"nan"}"#, Some(("t", 54))),
             (
                 r#"{"token":"t","issued_at":"2001-01-01T00:00:00Z","expires_in":300}"#,

@@ -11,6 +11,7 @@ use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::{self, Failures, Verdict, Wanted};
 use crate::hosts::{Plan, registries};
+use crate::json;
 use crate::name::{self, Authority, Repository};
 use crate::net::call::{Call, CloseCount};
 use crate::op::Op;
@@ -311,10 +312,11 @@ impl Transport {
             .get(header::CONTENT_TYPE)
             .and_then(|v| v.to_str().ok());
         if !request.accepts_type(content_type) {
-            let got = content_type.unwrap_or_default().to_owned();
+            let got = content_type.unwrap_or_default().as_bytes();
             return Err(Error::media_type(format!(
-                "{} answered with media type {got}, which is not accepted",
-                answer.url
+                "{} answered with media type {}, which is not accepted",
+                answer.url,
+                answer.body.secrets().quote(got, got.len())
             ))
             .with_http_status(answer.status));
         }
@@ -488,7 +490,7 @@ impl Transport {
                     site.shun(false);
                     return Ok(value);
                 }
-                Err(e) => e,
+                Err(e) => e.redacted(call.secrets()),
             };
             // A call that was cancelled, or is out of time, ends here, whatever the host did.
             if !is_last && !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) {
@@ -569,11 +571,12 @@ impl Transport {
     pub(crate) fn refusal(&self, method: &str, mut answer: Answer) -> Error {
         let status = answer.status;
         let most = self.0.options.size(Number::MaxError);
-        let body = match answer.body.read_what_comes(most) {
-            Ok(body) => body,
+        let (body, is_cut) = match answer.body.read_what_comes(most) {
+            Ok(said) => said,
             Err(e) => return e.with_http_status(status),
         };
-        let refusal = Refusal::of(status, &answer.headers, &body);
+        let said = (&*json::text(&body), is_cut);
+        let refusal = Refusal::of(status, &answer.headers, said, answer.body.secrets());
         let mut message = format!(
             "{method} {}: the answer was {status}{}{}",
             answer.url,
@@ -598,7 +601,7 @@ impl Transport {
         } else {
             Error::status(message)
         };
-        refusal.tell(error, answer.body.secrets())
+        refusal.tell(error)
     }
 }
 

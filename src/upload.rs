@@ -410,10 +410,12 @@ impl Session {
             let next = from.resolve(&text).map_err(|e| {
                 Error::protocol(format!("{from} names an unusable upload location: {e}"))
             })?;
+            let next = next.without(self.call.secrets());
             self.transport
                 .home(&self.call)?
                 .policy()
-                .judge(from, &next, Purpose::Upload)?;
+                .judge(from, &next, Purpose::Upload)
+                .map_err(|e| e.redacted(self.call.secrets()))?;
             self.location = next;
         }
         Ok(())
@@ -631,7 +633,7 @@ impl Session {
                 let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
                 let end = length.map_or_else(|| tally.position(), |length| self.offset + length);
                 let next = range::upload_range(told.as_deref())
-                    .map_err(|e| e.context(&answer.url).with_http_status(status))?
+                    .map_err(|e| self.telling(e, &answer).with_http_status(status))?
                     .unwrap_or(end);
                 // Some registries say 0-0 where nothing has arrived yet.
                 let next = if end == 0 { 0 } else { next };
@@ -671,6 +673,11 @@ impl Session {
         }
     }
 
+    /// An error about a field of an answer.
+    fn telling(&self, e: Error, answer: &Answer) -> Error {
+        e.context(&answer.url).redacted(self.call.secrets())
+    }
+
     fn too_much(&self, offset: u64) -> Error {
         Error::protocol(format!(
             "{} says it has {offset} bytes, more than were sent",
@@ -689,7 +696,7 @@ impl Session {
                 let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
                 let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
                 let offset =
-                    range::upload_range(told.as_deref()).map_err(|e| e.context(&answer.url))?;
+                    range::upload_range(told.as_deref()).map_err(|e| self.telling(e, &answer))?;
                 answer.body.discard();
                 Ok(Status::At(offset.unwrap_or(0)))
             }

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::name::Scheme;
+use crate::secret::Secrets;
 
 /// Longest URL that is accepted, in bytes. RFC 9110 section 4.1 asks for at least 8000.
 const MAX_URL: usize = 32 * 1024;
@@ -98,6 +99,8 @@ pub(crate) struct Url {
     port: Option<u16>,
     path: String,
     query: Option<Zeroizing<String>>,
+    /// What messages say in its place.
+    named: Option<Box<str>>,
 }
 
 impl Url {
@@ -141,6 +144,7 @@ impl Url {
                 encode(path)
             },
             query: query.map(|q| Zeroizing::new(encode(q))),
+            named: None,
         })
     }
 
@@ -182,7 +186,16 @@ impl Url {
             port: self.port,
             path,
             query,
+            named: None,
         })
+    }
+
+    /// The URL of a peer's that shows none of these in messages.
+    pub(crate) fn without(mut self, secrets: &Secrets) -> Self {
+        let named = self.named();
+        let shown = secrets.redact(named.clone());
+        self.named = (shown != named).then(|| shown.into());
+        self
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -203,7 +216,7 @@ impl Url {
 
     /// The whole URL with its query, to be sent, never to be shown.
     pub(crate) fn wire(&self) -> Zeroizing<String> {
-        let mut out = self.shown();
+        let mut out = self.with_path(&self.path);
         if let Some(query) = &self.query {
             // All the room at once: growing would leave a copy behind.
             out.reserve(query.len() + 1);
@@ -215,12 +228,18 @@ impl Url {
 
     /// All but the query.
     pub(crate) fn shown(&self) -> String {
-        self.with_path(&self.path)
+        match &self.named {
+            Some(named) => named.to_string(),
+            None => self.with_path(&self.path),
+        }
     }
 
     /// For messages: all but the query, and of a path that is very long only its beginning. It ends between two
     /// segments, so that a secret in one of them is seen whole and taken out, or not at all.
     pub(crate) fn named(&self) -> String {
+        if let Some(named) = &self.named {
+            return named.to_string();
+        }
         match self.path.get(..MAX_NAMED).and_then(|path| path.rfind('/')) {
             Some(end) if self.path.len() > MAX_NAMED => {
                 let mut out = self.with_path(self.path.get(..=end).unwrap_or_default());

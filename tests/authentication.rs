@@ -189,6 +189,18 @@ fn bad_token_answers() {
         );
         assert_eq!(server.count(), 2, "{body}");
     }
+    // Odd, but what there is to know can be read.
+    for body in [
+        "\u{feff}{\"token\":\"T\"}".as_bytes(),
+        br#"{"token":"T","expires_in":1e400}"#,
+        br#"{"token":"T","expires_in":-1e400}"#,
+        br#"{"token":"T","note":"\ud83d"}"#,
+        b"{\"token\":\"T\",\"note\":\"\xe4\"}",
+    ] {
+        let server = bearer(vec![Answer::ok(body)], "T");
+        let got = get(&transport(&server, Some(&user()), &options()));
+        assert!(got.is_ok(), "{}: {got:?}", String::from_utf8_lossy(body));
+    }
     let huge = format!(r#"{{"token":"{}"}}"#, "a".repeat(2 << 20));
     let server = bearer(vec![Answer::ok(huge)], "T");
     assert!(get(&transport(&server, None, &options())).is_err());

@@ -154,6 +154,8 @@ enum Mood {
     NoToken(u16),
     /// An answer of the token service that is none.
     OddToken(&'static str),
+    /// A refusal of the token service that may be none.
+    OddRefusal(u16, &'static str),
     /// The token service breaks the connection.
     Broken,
     /// No token and no password is right.
@@ -164,6 +166,77 @@ enum Mood {
     TokenEchoes,
     /// The registry does, with this status.
     Echoes(u16),
+    /// It has the credentials of a request in a place that is not there for words.
+    Quotes(&'static str),
+}
+
+/// The places for [`Mood::Quotes`], and what comes of it at the end of a redirect.
+const PLACES: [&str; 17] = [
+    "redirect 404",
+    "redirect hang-up",
+    "redirect garbage",
+    "redirect loop",
+    "redirect cut",
+    "redirect type",
+    "redirect framing",
+    "redirect digest",
+    "host",
+    "closed",
+    "link",
+    "upload",
+    "upload range",
+    "type",
+    "range",
+    "manifest",
+    "challenge",
+];
+
+/// An answer that has what a request was authenticated with in such a place.
+fn quote(q: &Got, place: &str) -> Answer {
+    use support::registry::OCI_MANIFEST;
+    let sent = match (q.bearer(), q.basic()) {
+        (Some(token), _) => token.to_owned(),
+        (None, Some((_, password))) => password,
+        (None, None) => "nothing".to_owned(),
+    };
+    let there = format!("/v2/z/{sent}/x");
+    let is_there = q.path.starts_with("/v2/z/");
+    let fine = || Answer::ok("{}").header("Content-Type", OCI_MANIFEST);
+    if place.starts_with("redirect") && !is_there {
+        return Answer::redirect(307, there);
+    }
+    match (place, q.method.as_str()) {
+        ("redirect 404", _) => Answer::new(404),
+        ("redirect hang-up", _) => Answer::hang_up(),
+        ("redirect garbage", _) => Answer::raw("garbage\r\n\r\n"),
+        ("redirect loop", _) => Answer::redirect(307, format!("{there}/{}", q.path.len())),
+        ("redirect cut", "GET") => fine().body(vec![b' '; 100]).cut_after(10),
+        ("redirect type", "GET") => fine().header("Content-Type", "text/html"),
+        ("redirect framing", _) => Answer::raw(
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        ("redirect digest", _) => fine().header("Docker-Content-Digest", "sha256:00"),
+        ("host", _) => Answer::redirect(307, format!("http://{sent}.invalid:0x/")),
+        ("closed", _) => Answer::redirect(307, format!("http://127.0.0.1:1{there}")),
+        ("link", _) if is_there => Answer::hang_up(),
+        ("link", "GET") => Answer::ok(format!(r#"{{"tags":["no tag: {sent}"]}}"#))
+            .header("Link", format!("<{there}?sig={SIGNATURE}>; rel=next")),
+        ("upload", "POST") => Answer::new(202).header("Location", there),
+        ("upload", "PATCH" | "PUT" | "DELETE") => Answer::hang_up(),
+        ("upload range", "POST") => Answer::new(202).header("Location", there),
+        ("upload range", "PATCH" | "GET") => Answer::new(202)
+            .header("Location", there)
+            .header("Range", sent),
+        ("challenge", _) => Answer::challenge(format!(
+            r#"Bearer realm="/t/{sent}",service="{sent}",error="{sent}""#
+        )),
+        ("type", _) => Answer::ok("{}").header("Content-Type", format!("x/{sent}")),
+        ("range", "GET") => Answer::new(206)
+            .header("Content-Range", format!("bytes {sent}"))
+            .body("{}"),
+        ("manifest", "GET") => fine().body(format!(r#"{{"mediaType":"x/{sent}"}}"#)),
+        _ => Answer::new(404),
+    }
 }
 
 /// An error that quotes the credentials of a request in every place there is for words.
@@ -200,6 +273,7 @@ fn registry(
             return match mood {
                 Mood::NoToken(status) => Answer::new(status),
                 Mood::OddToken(body) => Answer::ok(body),
+                Mood::OddRefusal(status, body) => Answer::new(status).body(body),
                 Mood::TokenEchoes => echo(q, 401),
                 Mood::Broken => Answer::ok(format!(r#"{{"token":"{ACCESS}"}}"#)).cut_after(12),
                 _ => Answer::ok(format!(
@@ -223,6 +297,9 @@ fn registry(
         }
         if let Mood::Echoes(status) = mood {
             return echo(q, status);
+        }
+        if let Mood::Quotes(place) = mood {
+            return quote(q, place);
         }
         if let Mood::After(status) = mood {
             return Answer::error(status, "UNKNOWN", "no").header("Set-Cookie", COOKIE);
@@ -426,7 +503,7 @@ fn logs_errors_and_debug() {
         _ => support::registry::serve_bytes(q, &sha256(&data), &Arc::new(data.clone())),
     });
     let heap = Heap::default();
-    for mood in [
+    let moods = [
         Mood::Fine,
         Mood::Basic,
         Mood::NoToken(401),
@@ -445,7 +522,15 @@ fn logs_errors_and_debug() {
         Mood::Echoes(401),
         Mood::Echoes(403),
         Mood::Echoes(503),
-    ] {
+        Mood::OddRefusal(401, r#"{"token":"cnry-answer","message":"m"}"#),
+        Mood::OddRefusal(403, r#"{"access_token": "cnry-answer"}"#),
+        Mood::OddRefusal(
+            400,
+            r#"{"error":"e","error_description":"d","id_token":"cnry-a"}"#,
+        ),
+        Mood::OddRefusal(500, r#"{"a":{"refresh_token" : "cnry-answer","#),
+    ];
+    for mood in moods.into_iter().chain(PLACES.map(Mood::Quotes)) {
         let server = Server::start(registry(mood, &storage.url(""), &blob));
         let here = server.authority();
         let folder = tempfile::tempdir().unwrap();
@@ -670,6 +755,34 @@ fn client_keys() {
     }
 }
 
+/// What an earlier call sent comes back in a later one, and in what is said of the registry.
+#[test]
+fn later_calls() {
+    let heap = Heap::default();
+    let server = Server::start(|q| match (q.path.as_str(), q.basic()) {
+        ("/token", Some(_)) => Answer::ok(format!(r#"{{"token":"{ACCESS}"}}"#)),
+        ("/v2/a/first", _) if q.bearer().is_some() => Answer::ok("fine"),
+        ("/v2/a/first", _) => Answer::challenge(r#"Bearer realm="/token""#),
+        _ => Answer::challenge(format!(r#"Bearer realm="/token",service="is {PASSWORD}""#))
+            .body(format!("you said {PASSWORD}")),
+    });
+    let mut options = client::with(&[("retries", 0)]);
+    heap.log(&mut options, "later calls");
+    let creds = [
+        Creds::basic("user", PASSWORD).unwrap(),
+        Creds::callback(Arc::new(|_, _| Creds::basic("user", PASSWORD))),
+    ];
+    for creds in creds {
+        let name = format!("{}/a", server.authority());
+        let t = Transport::new(&name, Actions::pull(), Some(&creds), Some(&options)).unwrap();
+        client::get(&t, "./first").unwrap();
+        let second = client::get(&t, "./second");
+        heap.error("second", &second.unwrap_err());
+        explained(&heap, "explained", &t);
+    }
+    heap.search(20);
+}
+
 /// Proxies of each kind, their password right and wrong, from the environment and by option; a program of its own
 /// says all it has to say.
 #[test]
@@ -883,4 +996,244 @@ fn files_of_hosts() {
     let shown = format!("{served} {:?} {:#?}", mirror.lines(), lock(&heap.0));
     assert!(served > 0 && mirror.count() > 0, "{shown}");
     heap.search(20);
+}
+
+/// What forms a secret may come back in: as it is, and as programs write it into what they answer.
+fn forms(secret: &str) -> Vec<(&'static str, String)> {
+    let json = |text: &str| json!(text).to_string().trim_matches('"').to_owned();
+    let escaped = |text: &str| -> String {
+        let units = text.encode_utf16();
+        units.map(|unit| format!("\\u{unit:04X}")).collect()
+    };
+    let percent = |text: &str, kept: &[u8]| -> String {
+        let byte = |b: u8| match b {
+            b if b.is_ascii_alphanumeric() || kept.contains(&b) => char::from(b).to_string(),
+            b => format!("%{b:02x}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let html = |text: &str| {
+        let text = text.replace('&', "&amp;").replace('<', "&lt;");
+        text.replace('>', "&gt;")
+            .replace('"', "&#34;")
+            .replace('/', "&#x2F;")
+    };
+    let python = |text: &str| -> String {
+        let byte = |b: u8| match b {
+            b'\\' => "\\\\".to_owned(),
+            b' '..=b'~' => char::from(b).to_string(),
+            b => format!("\\x{b:02x}"),
+        };
+        text.bytes().map(byte).collect()
+    };
+    let slashes = json(secret).replace('/', "\\/");
+    let go = ["&", "<", ">"]
+        .iter()
+        .fold(json(secret), |text, c| text.replace(c, &escaped(c)));
+    let ascii = json(secret)
+        .chars()
+        .map(|c| {
+            if c.is_ascii() {
+                c.to_string()
+            } else {
+                escaped(&c.to_string())
+            }
+        })
+        .collect();
+    vec![
+        ("as it is", secret.to_owned()),
+        ("in capitals", secret.to_ascii_uppercase()),
+        ("JSON", json(secret)),
+        ("JSON with slashes", slashes),
+        ("JSON for pages", go),
+        ("JSON in ASCII", ascii),
+        ("JSON, all escaped", escaped(secret)),
+        ("JSON in JSON", json(&json(secret))),
+        ("percent", percent(secret, b"-._~")),
+        ("path", percent(secret, b"-._~/&+=$@:")),
+        ("percent twice", percent(&percent(secret, b""), b"")),
+        ("form", percent(secret, b"-._ ").replace(' ', "+")),
+        ("HTML", html(secret)),
+        ("JSON in HTML", html(&json(secret))),
+        ("Python bytes", python(secret)),
+        ("Base64", BASE64_STANDARD.encode(secret)),
+        (
+            "Base64 of a pair",
+            BASE64_STANDARD.encode(format!("us:{secret}")),
+        ),
+        (
+            "Base64 of something",
+            BASE64_URL_SAFE_NO_PAD.encode(format!("something{secret} else")),
+        ),
+        ("twice", format!("{secret}{secret}")),
+        ("two lines", {
+            let half = secret
+                .char_indices()
+                .nth(secret.chars().count() / 2)
+                .unwrap()
+                .0;
+            format!("{}\r\n{}", &secret[..half], &secret[half..])
+        }),
+    ]
+}
+
+/// A secret that comes back is not shown: in whatever form, wherever in a text, and wherever that is cut, by the peer
+/// or by a limit. The more of it there is, the less may be seen: never so much as twelve characters together.
+#[test]
+fn secrets_that_come_back() {
+    const SEEN: usize = 12;
+    let long: String = noise("token", 1200)
+        .iter()
+        .map(|b| {
+            char::from(
+                b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+                    [usize::from(b % 64)],
+            )
+        })
+        .collect();
+    let said: Arc<Mutex<(u16, Vec<u8>)>> = Arc::default();
+    let own = Arc::clone(&said);
+    let token = long.clone();
+    let server = Server::start(
+        move |q| match (q.path.as_str(), q.header("authorization")) {
+            ("/token", _) => Answer::ok(json!({"token": token}).to_string()),
+            (_, None) if q.path.contains("/b/") => Answer::challenge(r#"Bearer realm="/token""#),
+            (_, None) => Answer::challenge("Basic realm=\"r\""),
+            _ => {
+                let (status, body) = lock(&own).clone();
+                Answer::new(status).body(body)
+            }
+        },
+    );
+    let mut tried = 0;
+    for (secret, repository) in [
+        (long.as_str(), "b/b"),
+        ("pass  word  12345", "a"),
+        ("p\u{e4}ss/w\u{f6}rd&<\u{1f511}>\"12\\3'4+5%41=", "a"),
+    ] {
+        let forms = forms(secret);
+        let mut options = client::with(&[("retries", 0)]);
+        let lines = client::keep_log(&mut options);
+        let password = if repository == "a" { secret } else { PASSWORD };
+        let creds = Creds::basic("us", password).unwrap();
+        let name = format!("{}/{repository}", server.authority());
+        let to = |most: usize| {
+            let mut own = options.clone();
+            own.set_number("max-error-bytes", most as i64).unwrap();
+            Transport::new(&name, Actions::pull(), Some(&creds), Some(&own)).unwrap()
+        };
+        let (transport, short) = (to(100_000), to(400));
+        // Every part of it in every form, from the ends of which padding may have taken something.
+        let parts: std::collections::HashSet<Vec<char>> = forms
+            .iter()
+            .filter(|(form, _)| !form.starts_with("Base64 of"))
+            .flat_map(|(_, form)| {
+                let form: Vec<char> = form.to_lowercase().chars().collect();
+                form.windows(SEEN).map(<[char]>::to_vec).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut check = |transport: &Transport, what: &str, body: Vec<u8>| {
+            *lock(&said) = (403, body);
+            lock(&lines).clear();
+            let e = transport
+                .request(&Request::new(None, "./x"), None)
+                .unwrap_err();
+            assert_eq!(e.http_status(), Some(403), "{what}: {e}");
+            let mut texts = vec![e.message().to_owned()];
+            for d in e.diagnostics() {
+                texts.extend(
+                    [&d.code, &d.message, &d.detail]
+                        .into_iter()
+                        .flatten()
+                        .cloned(),
+                );
+            }
+            texts.extend(lock(&lines).iter().cloned());
+            for text in texts {
+                let lower: Vec<char> = text.to_lowercase().chars().collect();
+                // What texts are filled up with is passed over.
+                let mut all = lower
+                    .windows(SEEN)
+                    .filter(|part| part[0] != '.' && part[1] != '.');
+                let seen = all.find(|part| parts.contains(*part));
+                assert_eq!(seen, None, "{what}: {text}");
+            }
+            tried += 1;
+            e
+        };
+        for (form, text) in &forms {
+            let fill = |n: usize| ". ".repeat(n / 2);
+            for before in [0, 480, 8180, 8192 - text.len().min(8192) / 2, 11_990] {
+                let what = format!("{form} after {before}");
+                let e = check(
+                    &transport,
+                    &what,
+                    format!("{}no {text} is this", fill(before)).into_bytes(),
+                );
+                if before == 0 && text.len() < 1000 {
+                    let said = &e.diagnostics()[0];
+                    assert!(
+                        said.message
+                            .as_deref()
+                            .is_some_and(|m| m.starts_with("no ") && m.ends_with(" is this")),
+                        "{what}: {said:?}"
+                    );
+                }
+            }
+            // What stands in JSON already stays as it is there.
+            let coded = match form.split(' ').next() {
+                Some("JSON") if !form.ends_with("HTML") => text.clone(),
+                _ => json!(text).to_string().trim_matches('"').to_owned(),
+            };
+            for before in [0, 200, 8180] {
+                let it = format!("{}{coded}", fill(before));
+                let what = format!("{form} in JSON after {before}");
+                let body = format!(
+                    r#"{{"errors":[{{"code":"{it}","message":"{it}","detail":{{"{it}":"{it}"}}}}]}}"#
+                );
+                let e = check(&transport, &what, body.into_bytes());
+                assert_ne!(
+                    e.diagnostics()[0].code.as_deref(),
+                    Some("UNKNOWN"),
+                    "{what}"
+                );
+                check(
+                    &transport,
+                    &what,
+                    format!(r#"{{"details":"{it}"}}"#).into_bytes(),
+                );
+            }
+            check(
+                &transport,
+                form,
+                format!("<html><title>{text}</title>").into_bytes(),
+            );
+            let wide: Vec<u8> = format!("\u{feff}no {text}")
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect();
+            check(&transport, form, wide);
+        }
+        // Cut everywhere, by the limit and in the middle of escapes; more than a few characters are not left of it.
+        for (form, text) in &forms {
+            for left in 1..text.len().min(60) {
+                let mut body = vec![b'.'; 400 - left];
+                body.extend(text.as_bytes());
+                body.extend(b" is this");
+                check(&short, &format!("{form} cut after {left}"), body);
+            }
+        }
+        for left in 2..secret.chars().count().min(40) {
+            let head: String = secret.chars().take(left).collect();
+            let mut body = b"{\"details\":\"no ".to_vec();
+            body.extend(b".".repeat(100));
+            let cut = to(body.len() + head.len());
+            body.extend(secret.as_bytes());
+            *lock(&said) = (403, body);
+            let e = cut.request(&Request::new(None, "./x"), None).unwrap_err();
+            let said = e.diagnostics()[0].message.clone().unwrap();
+            assert!(said.ends_with(".[secret]"), "{left}: {said}");
+        }
+    }
+    assert!(tried > 1000, "{tried}");
 }
