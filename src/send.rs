@@ -187,7 +187,9 @@ impl Route<'_> {
                     }
                     continue;
                 }
-                Err(e) => return Err(e),
+                Err(e) if may_repeat => return Err(e),
+                // It may have been done: no advice to do it again.
+                Err(e) => return Err(e.with_retry_after(None)),
             };
             if passage.is_home {
                 self.warnings.of(&answer.headers, &url, &self.call.log);

@@ -412,24 +412,39 @@ fn the_last_word() {
         error.diagnostics()[0].code.as_deref(),
         Some("TOOMANYREQUESTS")
     );
-    // A connection that breaks is worth another try, also where the library itself makes none.
-    for (method, broken) in [
-        ("POST", Answer::hang_up as fn() -> Answer),
-        ("POST", Answer::reset),
-        ("GET", || Answer::ok("data").cut_after(2)),
-        ("GET", || Answer::ok("data").reset_after(2)),
+    // A body that breaks off is worth another try, also where the library itself makes none, and so is one that
+    // stalls. What may have been done is not.
+    use ErrorKind::{Network, Timeout};
+    let gate = Gate::new();
+    let (late, stuck) = (gate.clone(), gate.clone());
+    let server = Server::start(move |r| match r.path.as_str() {
+        "/v2/gone" => Answer::hang_up(),
+        "/v2/late" => Answer::ok("data").after(&late),
+        "/v2/stuck" => Answer::ok("data").stall_after(2, &stuck),
+        "/v2/reset" => Answer::ok("data").reset_after(2),
+        _ => Answer::ok("data").cut_after(2),
+    });
+    let limits = with(&[("response-timeout-ms", 200), ("stall-timeout-ms", 200)]);
+    for (method, path, kind, advice) in [
+        ("POST", "/v2/gone", Network, None),
+        ("POST", "/v2/late", Timeout, None),
+        ("GET", "/v2/late", Timeout, Some(1)),
+        ("GET", "/v2/stuck", Timeout, Some(1)),
+        ("GET", "/v2/reset", Network, Some(1)),
+        ("GET", "/v2/cut", Network, Some(1)),
     ] {
-        let server = Server::start(move |_| broken());
-        let error = transport(&server, &options())
-            .request(&Request::new(Some(method), "/v2/x"), None)
+        server.clear();
+        let error = transport(&server, &limits)
+            .request(&Request::new(Some(method), path), None)
             .and_then(|mut r| r.take_body())
             .unwrap_err();
         assert_eq!(
             (error.kind(), error.retry_after(), server.count()),
-            (ErrorKind::Network, Some(Duration::from_secs(1)), 1),
-            "{error}"
+            (kind, advice.map(Duration::from_secs), 1),
+            "{method} {path}: {error}"
         );
     }
+    gate.open();
     // A deadline that passes while an answer is waited for.
     let gate = Gate::new();
     let held = gate.clone();
