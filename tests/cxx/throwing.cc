@@ -187,7 +187,8 @@ static void pushing(const rt::transport &t, const std::string &registry, const s
     const rt::response bytes = t.blob_put({}, rt::source::bytes("some bytes"));
     const std::string digest(bytes.digest().value());
     CHECK(t.blob_stat(digest) == 10);
-    CHECK(code_of([&] { t.blob_put(digest, rt::source::bytes("other bytes")); }) == rt::errc::ok); /* it is there */
+    CHECK(code_of([&] { t.blob_put(digest, rt::source::bytes("same bytes")); }) == rt::errc::ok); /* it is there */
+    CHECK(code_of([&] { t.blob_put(digest, rt::source::bytes("more bytes than it has")); }) == rt::errc::digest);
     CHECK(t.blob_put({}, rt::source::file(folder + "/blob"), "a/b").digest().has_value());
 
     std::size_t at = 0, rewinds = 0;
