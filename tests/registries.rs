@@ -722,6 +722,9 @@ fn killed_pulls_are_continued() {
                 }
             }
         }
+        // What the killed one asked for may not have been read yet.
+        gate.open();
+        assert!(server.wait_open_at_most(0), "{what}");
         server.clear();
         run("pull", &["-q", &image, out.to_str().unwrap()]);
         assert_eq!(blobs(&out), names, "{what}");
