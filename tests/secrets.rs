@@ -2,6 +2,8 @@
 //! certificates, signed URLs, cookies. Every line of the log, every error, every `Debug` and every list of arguments
 //! of a child is searched for all of them, in the forms they take on the wire.
 
+#[path = "support/resolver.rs"]
+mod resolver;
 mod support;
 
 use std::io::Write as _;
@@ -171,7 +173,7 @@ enum Mood {
 }
 
 /// The places for [`Mood::Quotes`], and what comes of it at the end of a redirect.
-const PLACES: [&str; 17] = [
+const PLACES: [&str; 19] = [
     "redirect 404",
     "redirect hang-up",
     "redirect garbage",
@@ -181,8 +183,10 @@ const PLACES: [&str; 17] = [
     "redirect framing",
     "redirect digest",
     "host",
+    "port",
     "closed",
     "link",
+    "link elsewhere",
     "upload",
     "upload range",
     "type",
@@ -216,11 +220,16 @@ fn quote(q: &Got, place: &str) -> Answer {
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
         ),
         ("redirect digest", _) => fine().header("Docker-Content-Digest", "sha256:00"),
-        ("host", _) => Answer::redirect(307, format!("http://{sent}.invalid:0x/")),
+        // The resolver of this test knows no such name.
+        ("host", _) => Answer::redirect(307, format!("http://{sent}.test/")),
+        ("port", _) => Answer::redirect(307, format!("http://127.0.0.1:{sent}/")),
         ("closed", _) => Answer::redirect(307, format!("http://127.0.0.1:1{there}")),
         ("link", _) if is_there => Answer::hang_up(),
         ("link", "GET") => Answer::ok(format!(r#"{{"tags":["no tag: {sent}"]}}"#))
             .header("Link", format!("<{there}?sig={SIGNATURE}>; rel=next")),
+        ("link elsewhere", "GET") => {
+            Answer::ok("{}").header("Link", format!("<http://{sent}.test/>; rel=next"))
+        }
         ("upload", "POST") => Answer::new(202).header("Location", there),
         ("upload", "PATCH" | "PUT" | "DELETE") => Answer::hang_up(),
         ("upload range", "POST") => Answer::new(202).header("Location", there),
@@ -231,6 +240,7 @@ fn quote(q: &Got, place: &str) -> Answer {
             r#"Bearer realm="/t/{sent}",service="{sent}",error="{sent}""#
         )),
         ("type", _) => Answer::ok("{}").header("Content-Type", format!("x/{sent}")),
+        ("range", "HEAD") => fine(),
         ("range", "GET") => Answer::new(206)
             .header("Content-Range", format!("bytes {sent}"))
             .body("{}"),
@@ -449,6 +459,9 @@ fn everything(heap: &Heap, place: &str, transport: &Transport, blob: &[u8]) {
     ] {
         let mut request = Request::new(None, &format!("./{path}?sig={SIGNATURE}"));
         request.header("Cookie", COOKIE).header("X-Api-Key", COOKIE);
+        if path == "x" {
+            request.accept_type("text/plain");
+        }
         heap.add(&place("Request"), format!("{request:?}"));
         let op = Op::new();
         if let Some(mut answer) = heap.result(&place(path), transport.request(&request, Some(&op)))

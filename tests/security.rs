@@ -1770,6 +1770,8 @@ fn echoes() {
         "redirect",
         "type",
         "detail",
+        "long",
+        "path",
     ] {
         for status in [400, 401, 403, 404, 429, 500] {
             for creds in kinds_of_creds() {
@@ -1786,6 +1788,14 @@ fn echoes() {
                                     &serde_json::json!({"errors": [{"code": "X", "detail": {"sent": said}}]}),
                                 ),
                                 "html" => Answer::new(status).body(format!("<html>{said}")),
+                                "long" => {
+                                    let body = format!("{}{said}{said}", "x".repeat(480));
+                                    Answer::new(status).body(body)
+                                }
+                                "path" => {
+                                    let said = said.replace([' ', '"'], "");
+                                    Answer::redirect(307, format!("/v2/z/{said}"))
+                                }
                                 "reason" => Answer::new(status).reason(&said),
                                 "challenge" => Answer::new(status).header(
                                     "WWW-Authenticate",
@@ -1834,7 +1844,7 @@ fn echoes() {
             attacks.refused(("token", status), get(&t, "./x"), &[Auth], "token");
         }
     }
-    attacks.end(130);
+    attacks.end(170);
 }
 
 /// The suite itself would notice: a secret that is sent where it belongs is found there.
