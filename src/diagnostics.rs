@@ -109,7 +109,18 @@ fn entry(value: &Value, secrets: &Secrets) -> Diagnostic {
     Diagnostic {
         code: text("code", MAX_CODE),
         message: text("message", MAX_TEXT),
-        detail: member("detail").map(|v| secrets.redact(v.to_string())),
+        detail: member("detail").map(|v| detail(v, secrets)),
+    }
+}
+
+/// JSON text stays JSON, also where a number was a secret.
+fn detail(value: &Value, secrets: &Secrets) -> String {
+    let text = value.to_string();
+    let shown = secrets.redact(text.clone());
+    if shown == text || serde_json::from_str::<Value>(&shown).is_ok() {
+        shown
+    } else {
+        "\"[secret]\"".to_owned()
     }
 }
 

@@ -768,6 +768,37 @@ fn client_keys() {
     }
 }
 
+/// A detail without its secrets is JSON, even if one of them came as a number.
+#[test]
+fn details_stay_json() {
+    for (password, detail, want) in [
+        ("1234567890", r#"{"n":[1234567890]}"#, r#""[secret]""#),
+        (
+            "1234567890",
+            r#"{"n":["1234567890"]}"#,
+            r#"{"n":["[secret]"]}"#,
+        ),
+        (
+            "quote\"12345",
+            r#"{"quote\"12345":"\u0071uote\"12345!"}"#,
+            r#"{"[secret]":"[secret]!"}"#,
+        ),
+    ] {
+        let server = Server::start(move |q| match q.basic() {
+            None => Answer::challenge("Basic realm=\"r\""),
+            Some(_) => Answer::new(403).body(format!(
+                r#"{{"errors":[{{"code":"A","detail":{detail}}}]}}"#
+            )),
+        });
+        let creds = Creds::basic("user", password).unwrap();
+        let name = format!("{}/a", server.authority());
+        let options = client::options();
+        let t = Transport::new(&name, Actions::pull(), Some(&creds), Some(&options)).unwrap();
+        let error = client::get(&t, "./x").unwrap_err();
+        assert_eq!(error.diagnostics()[0].detail.as_deref(), Some(want));
+    }
+}
+
 /// What an earlier call sent comes back in a later one, and in what is said of the registry.
 #[test]
 fn later_calls() {
