@@ -629,11 +629,10 @@ impl Session {
             status @ (200..=299) => {
                 self.is_odd |= status != 202;
                 self.move_to(&answer.url, &answer.headers)?;
-                let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
-                let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
                 let end = length.map_or_else(|| tally.position(), |length| self.offset + length);
-                let next = range::upload_range(told.as_deref())
-                    .map_err(|e| self.telling(e, &answer).with_http_status(status))?
+                let next = self
+                    .told_range(&answer)
+                    .map_err(|e| e.with_http_status(status))?
                     .unwrap_or(end);
                 // Some registries say 0-0 where nothing has arrived yet.
                 let next = if end == 0 { 0 } else { next };
@@ -673,9 +672,12 @@ impl Session {
         }
     }
 
-    /// An error about a field of an answer.
-    fn telling(&self, e: Error, answer: &Answer) -> Error {
-        e.context(&answer.url).redacted(self.call.secrets())
+    /// Where an upload is after an answer, if its Range tells.
+    fn told_range(&self, answer: &Answer) -> Result<Option<u64>> {
+        let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
+        let told = told.map(String::from_utf8_lossy);
+        range::upload_range(told.as_deref())
+            .map_err(|e| e.context(&answer.url).redacted(self.call.secrets()))
     }
 
     fn too_much(&self, offset: u64) -> Error {
@@ -693,10 +695,7 @@ impl Session {
         match answer.status {
             200..=299 => {
                 self.move_to(&answer.url, &answer.headers)?;
-                let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
-                let told = told.map(|t| String::from_utf8_lossy(t).into_owned());
-                let offset =
-                    range::upload_range(told.as_deref()).map_err(|e| self.telling(e, &answer))?;
+                let offset = self.told_range(&answer)?;
                 answer.body.discard();
                 Ok(Status::At(offset.unwrap_or(0)))
             }
