@@ -16,7 +16,6 @@ use crate::creds::entry::Found;
 use crate::creds::{Credential, Creds, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flight::{Flight, Shared};
-use crate::json;
 use crate::name::Repository;
 use crate::net::call::Call;
 use crate::options::{Number, Options, Switch};
@@ -896,13 +895,9 @@ impl Exchange<'_> {
             .body
             .read_what_comes(self.route.call.limits().refusal)?;
         let body = Zeroizing::new(body);
-        let text = json::text(&body);
-        // Where it is no refusal, too, what it says may be a token.
-        let is_told = answer.status >= 400 && !token::is_in(&text);
-        let said = (if is_told { &*text } else { "" }, is_cut);
         let secrets = self.route.call.secrets();
-        let refusal = Refusal::of(answer.status, &answer.headers, said, secrets);
-        json::wipe(text);
+        let refusal =
+            Refusal::of_token_service(answer.status, &answer.headers, (&body, is_cut), secrets);
         self.route
             .call
             .log

@@ -6,9 +6,11 @@ use ureq::http::header::{self, HeaderMap};
 
 use crate::diagnostics::{self, Said};
 use crate::error::{Diagnostic, Error};
+use crate::json;
 use crate::rate_limit::RateLimit;
 use crate::retry;
 use crate::secret::Secrets;
+use crate::token;
 
 /// An answer as an error tells it: without secrets.
 pub(crate) struct Refusal<'a> {
@@ -22,6 +24,30 @@ pub(crate) struct Refusal<'a> {
 impl<'a> Refusal<'a> {
     /// Of an answer and what could be read of its body, which may be nothing, and whether that may not be all.
     pub(crate) fn of(
+        status: u16,
+        headers: &HeaderMap,
+        (body, is_cut): (&[u8], bool),
+        secrets: &'a Secrets,
+    ) -> Self {
+        Self::saying(status, headers, (&json::text(body), is_cut), secrets)
+    }
+
+    /// The same of a token service, whose body is not told where it may be a token: it holds one, or is no refusal.
+    pub(crate) fn of_token_service(
+        status: u16,
+        headers: &HeaderMap,
+        (body, is_cut): (&[u8], bool),
+        secrets: &'a Secrets,
+    ) -> Self {
+        let text = json::text(body);
+        let is_told = status >= 400 && !token::is_in(&text);
+        let said = (if is_told { &*text } else { "" }, is_cut);
+        let refusal = Self::saying(status, headers, said, secrets);
+        json::wipe(text);
+        refusal
+    }
+
+    fn saying(
         status: u16,
         headers: &HeaderMap,
         (text, is_cut): (&str, bool),

@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
-use crate::json;
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
 use crate::refusal::Refusal;
 use crate::retry::{self, Budget};
 use crate::source::{Opened, Source};
-use crate::token;
 use crate::url::{Origin, Url};
 use crate::warnings::Warnings;
 
@@ -322,11 +321,13 @@ impl Route<'_> {
             headers,
             mut body,
         } = answer;
-        let (text, is_cut) = body.read_what_comes(self.call.limits().refusal)?;
-        let text = json::text(&text);
-        let has_token = purpose == Purpose::Realm && token::is_in(&text);
-        let said = (if has_token { "" } else { &*text }, is_cut);
-        let refusal = Refusal::of(status, &headers, said, self.call.secrets());
+        let (body, is_cut) = body.read_what_comes(self.call.limits().refusal)?;
+        let body = Zeroizing::new(body);
+        let of = match purpose {
+            Purpose::Realm => Refusal::of_token_service,
+            _ => Refusal::of,
+        };
+        let refusal = of(status, &headers, (&body, is_cut), self.call.secrets());
         let message = format!("{url} answered {status}{}", refusal.said(" (", ")"));
         Ok(refusal.tell(Error::status(message)))
     }

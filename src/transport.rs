@@ -11,7 +11,6 @@ use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::{self, Failures, Verdict, Wanted};
 use crate::hosts::{Plan, registries};
-use crate::json;
 use crate::name::{self, Authority, Repository};
 use crate::net::call::{Call, CloseCount};
 use crate::op::Op;
@@ -575,8 +574,8 @@ impl Transport {
             Ok(said) => said,
             Err(e) => return e.with_http_status(status),
         };
-        let said = (&*json::text(&body), is_cut);
-        let refusal = Refusal::of(status, &answer.headers, said, answer.body.secrets());
+        let secrets = answer.body.secrets();
+        let refusal = Refusal::of(status, &answer.headers, (&body, is_cut), secrets);
         let mut message = format!(
             "{method} {}: the answer was {status}{}{}",
             answer.url,
