@@ -11,8 +11,9 @@ use crate::process::Worker;
 
 /// Bodies from this size on are hashed by a thread of their own.
 const OVERLAP_FROM: u64 = 1 << 20;
-/// Pieces that may wait to be hashed: enough that neither side waits when the other is not run for a moment.
-const WAITING: usize = 16;
+/// Pieces that may wait to be hashed. More make nothing faster, and what a download needs would depend on how often the
+/// thread is not run for a moment.
+const WAITING: usize = 4;
 /// Bytes of a piece.
 const PIECE: usize = 2 * BUFFER;
 
