@@ -23,13 +23,6 @@ use crate::transport::{At, Pull, Transport};
 use crate::url::Url;
 use crate::verify::{Stream, Verified};
 
-/// Whether a place that failed so may do better later, and another one now.
-fn is_passing(e: &Error) -> bool {
-    retry::is_broken_connection(e)
-        || e.kind() == ErrorKind::Timeout
-        || e.http_status().is_some_and(retry::is_transient)
-}
-
 impl Transport {
     /// Asks whether a blob is there: its size in bytes, or `None` if it is not.
     ///
@@ -210,10 +203,13 @@ impl Place {
                 let answer = at.ask(&pull.ask(at.endpoint)?, call, budget)?;
                 match answer.status {
                     200..=299 => match content_length(&answer.headers) {
-                        Some(size) => Ok(size),
-                        None => self.size_by_range(at, call, budget),
+                        // Some say 0 to HEAD whatever there is.
+                        Some(size) if size > 0 || self.is_empty() => Ok(size),
+                        _ => self.size_by_range(at, call, budget),
                     },
                     405 | 501 => self.size_by_range(at, call, budget),
+                    // The URL that a storage signs may be for GET alone.
+                    403 if answer.was_redirected => self.size_by_range(at, call, budget),
                     _ => Err(self.transport.refusal("HEAD", answer)),
                 }
             });
@@ -222,6 +218,11 @@ impl Place {
             Err(e) if e.kind() == ErrorKind::Status && e.http_status() == Some(404) => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether this is the blob without bytes.
+    fn is_empty(&self) -> bool {
+        self.digest == Digest::of(self.digest.algorithm(), &[])
     }
 
     /// The size as the answer to a range of one byte tells it, for registries that do not tell it to HEAD.
@@ -303,7 +304,7 @@ impl Place {
                     let asked = retry::asked_for(&answer.headers);
                     (Some(self.transport.refusal("GET", answer)), asked)
                 }
-                Err(e) if is_passing(&e) && call.check().is_ok() => (Some(e), None),
+                Err(e) if retry::is_passing(&e) && call.check().is_ok() => (Some(e), None),
                 other => return other,
             };
             self.lock().direct = None;

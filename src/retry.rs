@@ -127,6 +127,13 @@ pub(crate) fn is_broken_connection(e: &Error) -> bool {
     e.kind() == ErrorKind::Network && e.http_status().is_none_or(is_transient)
 }
 
+/// Whether a place that failed so may do better later, and another one now.
+pub(crate) fn is_passing(e: &Error) -> bool {
+    is_broken_connection(e)
+        || e.kind() == ErrorKind::Timeout
+        || e.http_status().is_some_and(is_transient)
+}
+
 /// The pause a server asks for (RFC 9110 section 10.2.3).
 pub(crate) fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     headers

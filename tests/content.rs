@@ -1275,7 +1275,6 @@ fn sizes() {
             None,
             Ok(Some(123_456_789_012)),
         ),
-        ("HEAD of nothing", Answer::new(200), None, Ok(Some(0))),
         ("HEAD 404", Answer::new(404), None, Ok(None)),
         ("HEAD 403", Answer::new(403), None, Err(ErrorKind::Status)),
         ("HEAD 500", Answer::new(500), None, Err(ErrorKind::Status)),
@@ -1286,6 +1285,12 @@ fn sizes() {
             Ok(Some(77)),
         ),
         ("no HEAD", no(), Some(ranged("bytes 0-0/77")), Ok(Some(77))),
+        (
+            "HEAD says 0",
+            Answer::new(200),
+            Some(ranged("bytes 0-0/77")),
+            Ok(Some(77)),
+        ),
         (
             "no HEAD, 501",
             Answer::new(501),
@@ -1342,6 +1347,10 @@ fn sizes() {
         let methods: Vec<_> = server.requests().iter().map(|r| r.method.clone()).collect();
         assert_eq!(methods, ["HEAD", "GET"][..requests], "{what}");
     }
+    let nothing = Server::start(|_| Answer::new(200));
+    let size = transport(&nothing, &options()).blob_stat(&sha256(b""), None);
+    assert_eq!(size.unwrap(), Some(0));
+    assert_eq!(nothing.requests().len(), 1);
     let server = Server::start(|_| Answer::new(404));
     let error = transport(&server, &options())
         .blob_open(&sha256(b"x"), None)
@@ -1805,6 +1814,27 @@ fn parallel_saves() {
     assert!(!target.exists());
 }
 
+/// A storage whose signed URLs are for GET alone tells the size to that.
+#[test]
+fn a_storage_without_head() {
+    let storage = Server::start(|r| match r.method.as_str() {
+        "GET" => Answer::new(206)
+            .header("Content-Range", "bytes 0-0/77")
+            .body(vec![0]),
+        _ => Answer::new(403),
+    });
+    let url = storage.url("/signed");
+    let server = Server::start(move |_| Answer::redirect(307, &url));
+    let size = transport(&server, &options()).blob_stat(&sha256(b"x"), None);
+    assert_eq!(size.unwrap(), Some(77));
+    let refusing = Server::start(|_| Answer::new(403));
+    let error = transport(&refusing, &options())
+        .blob_stat(&sha256(b"x"), None)
+        .unwrap_err();
+    assert_eq!(error.http_status(), Some(403), "{error}");
+    assert_eq!(refusing.requests().len(), 1);
+}
+
 /// The whole way with a registry that wants a token, and one that is closed in between.
 #[test]
 fn a_registry() {
@@ -2153,6 +2183,7 @@ fn blobs_that_are_there() {
             elsewhere(there(wrong, None)),
             false,
         ),
+        ("refused elsewhere", elsewhere(Answer::new(403)), false),
     ];
     for (what, heads, is_there) in cases {
         let heads = script(heads);
