@@ -112,6 +112,8 @@ impl fmt::Display for Digest {
     }
 }
 
+const HEX: &str = "0123456789abcdef";
+
 /// Computes a digest piece by piece.
 #[derive(Clone)]
 pub struct Hasher {
@@ -141,9 +143,9 @@ impl Hasher {
         text.push_str(name);
         text.push(':');
         for byte in sum.as_ref() {
-            for nibble in [byte >> 4, byte & 15] {
-                text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-            }
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            text.extend(HEX.get(high..=high));
+            text.extend(HEX.get(low..=low));
         }
         Digest {
             algorithm: self.algorithm,

@@ -64,7 +64,7 @@ pub(crate) fn essence(text: &str) -> String {
 
 /// Whether two media types are the same but for parameters and case.
 pub(crate) fn same(a: &str, b: &str) -> bool {
-    bare(a).eq_ignore_ascii_case(bare(b))
+    a == b || bare(a).eq_ignore_ascii_case(bare(b))
 }
 
 fn bare(text: &str) -> &str {

@@ -19,8 +19,8 @@ use crate::socket;
 /// RFC 8305 section 5: how long one address may keep the next one waiting.
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
-/// How long a connection that was found open counts as open.
-const MOMENT: Duration = Duration::from_millis(100);
+/// How long a connection counts as open after it served a request.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Connects to the first of `addresses` that answers and `rule` allows, before `end`.
 pub(crate) fn connect(
@@ -197,8 +197,10 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 pub(crate) struct Tcp {
     stream: TcpStream,
     buffers: WipedBuffers,
-    /// When the connection was found open, if nothing was read or written since.
-    seen_open: Option<Instant>,
+    /// When the connection came back to the pool, if nothing was read or written since.
+    kept_since: Option<Instant>,
+    /// The last read took all that was there.
+    is_drained: bool,
     /// The peer takes no more; what it answered may still be read.
     write_closed: bool,
     /// How many bytes a read waits for.
@@ -210,7 +212,8 @@ impl Tcp {
         Self {
             stream,
             buffers: WipedBuffers::new(buffer),
-            seen_open: None,
+            kept_since: None,
+            is_drained: false,
             write_closed: false,
             low_water: 1,
         }
@@ -218,8 +221,10 @@ impl Tcp {
 
     /// Reads at least a byte; 0 is the end of the stream.
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.seen_open = None;
-        read_sliced(&self.stream, buf)
+        self.kept_since = None;
+        let amount = read_sliced(&self.stream, buf)?;
+        self.is_drained = amount < buf.len();
+        Ok(amount)
     }
 
     /// From now on a read sleeps until so many bytes are there, or until it has to look up.
@@ -232,41 +237,38 @@ impl Tcp {
 
     /// Writes all of `data`, or drops it when the peer has closed its side: it may have answered before.
     pub(crate) fn write_all(&mut self, data: &[u8]) -> io::Result<()> {
-        self.seen_open = None;
+        self.kept_since = None;
         write_sliced(&self.stream, data, &mut self.write_closed)
     }
 
-    /// Whether the connection can take another request. Called once when it comes back to the pool and once when it
-    /// is taken out, the second time with the pool locked: a request that can be repeated does without the second
-    /// look, if the first was a moment ago.
+    /// Whether the connection can take another request. Called once when it comes back to the pool, where the last read
+    /// tells whether more came than the answer, and once when it is taken out: then it is looked at, unless it came
+    /// back a moment ago and the request can be repeated.
     pub(crate) fn is_open(&mut self) -> bool {
         if self.write_closed {
             return false;
         }
-        let is_taken = self.seen_open.is_some();
-        let call = if is_taken { call::current().ok() } else { None };
-        if let (Some(at), Some(call)) = (self.seen_open, &call) {
-            if call.trusts_kept() && at.elapsed() < MOMENT {
-                call.note_used_connection();
-                return true;
-            }
+        let Some(since) = self.kept_since else {
+            self.kept_since = Some(Instant::now());
+            return self.is_drained || self.is_silent();
+        };
+        let call = call::current().ok();
+        let is_trusted = call.as_ref().is_some_and(|call| call.trusts_kept());
+        let is_open = (is_trusted && since.elapsed() < MOMENT) || self.is_silent();
+        if let Some(call) = call.filter(|_| is_open) {
+            call.note_used_connection();
         }
+        is_open
+    }
+
+    /// Whether the peer has neither closed the connection nor sent what nobody asked for.
+    fn is_silent(&self) -> bool {
         let mut byte = [0; 1];
-        let open = matches!(
-            rustix::net::recv(
-                &self.stream,
-                &mut byte,
-                RecvFlags::PEEK | RecvFlags::DONTWAIT
-            ),
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            rustix::net::recv(&self.stream, &mut byte, flags),
             Err(rustix::io::Errno::AGAIN)
-        );
-        if open {
-            self.seen_open = Some(Instant::now());
-            if let Some(call) = call {
-                call.note_used_connection();
-            }
-        }
-        open
+        )
     }
 }
 
@@ -340,7 +342,7 @@ impl Transport for Tcp {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        self.seen_open = None;
+        self.kept_since = None;
         let is_head = call::is_head_next();
         let output = self.buffers.output().get(..amount).unwrap_or_default();
         let result = write_sliced(&self.stream, output, &mut self.write_closed);
@@ -351,8 +353,10 @@ impl Transport for Tcp {
     }
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.seen_open = None;
-        let amount = read_sliced(&self.stream, self.buffers.input_append_buf())?;
+        self.kept_since = None;
+        let room = self.buffers.input_append_buf();
+        let amount = read_sliced(&self.stream, room)?;
+        self.is_drained = amount < room.len();
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
