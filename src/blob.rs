@@ -201,15 +201,15 @@ impl Place {
             .transport
             .over_hosts(pull.wanted, None, call, &budget, |at, budget| {
                 let answer = at.ask(&pull.ask(at.endpoint)?, call, budget)?;
+                if answer.refuses_head() {
+                    return self.size_by_range(at, call, budget);
+                }
                 match answer.status {
                     200..=299 => match content_length(&answer.headers) {
                         // Some say 0 to HEAD whatever there is.
                         Some(size) if size > 0 || self.is_empty() => Ok(size),
                         _ => self.size_by_range(at, call, budget),
                     },
-                    405 | 501 => self.size_by_range(at, call, budget),
-                    // The URL that a storage signs may be for GET alone.
-                    403 if answer.was_redirected => self.size_by_range(at, call, budget),
                     _ => Err(self.transport.refusal("HEAD", answer)),
                 }
             });

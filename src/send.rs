@@ -95,6 +95,14 @@ pub(crate) struct Answer {
     pub(crate) host: usize,
 }
 
+impl Answer {
+    /// Whether HEAD is not answered here, which says nothing of what was asked about. The URL that a storage signs may
+    /// be for GET alone.
+    pub(crate) fn refuses_head(&self) -> bool {
+        matches!(self.status, 405 | 501) || (self.status == 403 && self.was_redirected)
+    }
+}
+
 /// What a message is sent with.
 pub(crate) struct Route<'a> {
     pub(crate) net: &'a Net,

@@ -149,9 +149,8 @@ impl Transport {
         match answer.status {
             200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
             // Whether a registry answers HEAD here is no reason not to push.
-            200 | 404 | 405 | 501 => Ok(None),
-            // The URL that a storage signs may be for GET alone.
-            403 if answer.was_redirected => Ok(None),
+            200 | 404 => Ok(None),
+            _ if answer.refuses_head() => Ok(None),
             _ => Err(self.refusal("HEAD", answer)),
         }
     }
