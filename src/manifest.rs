@@ -395,15 +395,9 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
 
 /// The `mediaType` a manifest states of itself.
 fn own_type(body: &[u8]) -> Option<String> {
-    // What else is in it is only passed over. Names can be borrowed unless one is written with escapes.
-    let value = match serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body) {
-        Ok(manifest) => manifest.get("mediaType").copied(),
-        Err(_) => {
-            let manifest: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
-            manifest.get("mediaType").copied()
-        }
-    };
-    serde_json::from_str(value?.get()).ok()
+    // What else is in it is only passed over.
+    let manifest: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+    serde_json::from_str(manifest.get("mediaType")?.get()).ok()
 }
 
 #[cfg(test)]
