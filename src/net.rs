@@ -5,6 +5,7 @@ pub(crate) mod address;
 mod buffers;
 pub(crate) mod call;
 mod dns;
+mod fold;
 mod gate;
 pub(crate) mod proxy;
 mod tcp;

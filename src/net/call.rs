@@ -437,6 +437,11 @@ pub(crate) fn is_head_next() -> bool {
     current().is_ok_and(|call| !call.wrote())
 }
 
+/// Whether what is read next is the head of an answer.
+pub(crate) fn is_answer_next() -> bool {
+    current().is_ok_and(|call| call.attempt().phase == Phase::Head)
+}
+
 /// The call this thread works for.
 pub(crate) fn current() -> Result<Arc<Call>> {
     CURRENT

@@ -13,6 +13,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use super::address::Rule;
 use super::buffers::WipedBuffers;
 use super::call::{self, Call, SLICE};
+use super::fold;
 use crate::error::{Error, Result, SOON};
 use crate::socket;
 
@@ -360,8 +361,12 @@ impl Transport for Tcp {
         let room = self.buffers.input_append_buf();
         let most = room.len().min(READ);
         let room = room.get_mut(..most).unwrap_or_default();
-        let amount = read_sliced(&self.stream, room)?;
-        self.is_drained = amount < room.len();
+        let (stream, is_drained) = (&self.stream, &mut self.is_drained);
+        let amount = fold::read_lines(room, |room| {
+            let amount = read_sliced(stream, room)?;
+            *is_drained = amount < room.len();
+            Ok(amount)
+        })?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }

@@ -20,6 +20,7 @@ use zeroize::Zeroize;
 
 use super::buffers::WipedBuffers;
 use super::call::{self, Call};
+use super::fold;
 use super::tcp::into_io;
 use crate::error::{Error, Result};
 use crate::hosts::HostTrust;
@@ -698,7 +699,8 @@ impl Transport for Tls {
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         let mut buffers = std::mem::replace(&mut self.buffers, WipedBuffers::new(1));
-        let result = self.read_plain(buffers.input_append_buf());
+        let room = buffers.input_append_buf();
+        let result = fold::read_lines(room, |room| self.read_plain(room));
         if let Ok(amount) = &result {
             buffers.input_appended(*amount);
         }
