@@ -32,8 +32,7 @@ pub(crate) struct Said<'a> {
 /// The diagnostics in the body of a failure, at most 100.
 ///
 /// - A JSON object with a list `errors` of objects gives one for each; members that are missing or null are
-///   `None`, and `detail` is kept as JSON text, its numbers in double precision. A body that was cut off gives the
-///   entries that are whole.
+///   `None`, and `detail` is kept as JSON text. A body of which more was to come gives the entries that are whole.
 /// - The error object of OAuth (RFC 6749 section 5.2) gives one with its `error` and `error_description`.
 /// - An empty body and the object `{}` say nothing and give none.
 /// - Anything else gives one with the code `UNKNOWN` and the text of the body.
@@ -48,7 +47,7 @@ pub(crate) fn parse(said: Said<'_>) -> Vec<Diagnostic> {
     let found = match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => read_object(&object, said.secrets),
         Ok(_) => None,
-        Err(e) if e.is_eof() => read_cut(&text, said.secrets),
+        Err(e) if e.is_eof() && said.is_cut => read_cut(&text, said.secrets),
         Err(_) => None,
     };
     found.unwrap_or_else(|| vec![raw(said)])
@@ -262,9 +261,13 @@ mod tests {
     use super::{parse as parse_said, *};
 
     fn parse(body: &[u8], content_type: Option<&str>) -> Vec<Diagnostic> {
+        parse_as_cut(body, false, content_type)
+    }
+
+    fn parse_as_cut(body: &[u8], is_cut: bool, content_type: Option<&str>) -> Vec<Diagnostic> {
         parse_said(Said {
             text: &json::text(body),
-            is_cut: false,
+            is_cut,
             content_type,
             secrets: &Secrets::default(),
         })
@@ -340,6 +343,11 @@ mod tests {
                 one(None, None, Some("1.5")),
             ),
             (
+                "22",
+                r#"{"errors":[{"detail":123456789012345678901234567890}]}"#,
+                one(None, None, Some("123456789012345678901234567890")),
+            ),
+            (
                 "R47",
                 r#"{"errors":[{"detail":""}]}"#,
                 one(None, None, Some("\"\"")),
@@ -398,6 +406,7 @@ mod tests {
             ("R47", "{\"errors\":["),
             ("R47", "{\"errors\":[1,"),
             ("R47", "{\"errors"),
+            ("22", r#"{"errors":[{"code":"A","message":"m"},{"code":"B""#),
         ] {
             assert_eq!(
                 rows(&parse(body.as_bytes(), Some("text/html"))),
@@ -459,12 +468,13 @@ mod tests {
         );
         let want = (Some("X"), Some("m"), Some(r#"{"a":["}",1]}"#));
         for body in [many.as_str(), many.get(..65_536).unwrap_or_default()] {
-            assert_eq!(rows(&parse(body.as_bytes(), None)), vec![want; MAX_ENTRIES]);
+            let found = parse_as_cut(body.as_bytes(), true, None);
+            assert_eq!(rows(&found), vec![want; MAX_ENTRIES]);
         }
         let begin = "{\"errors\":[".len();
         for length in 0..3 * entry.len() {
             let body = many.get(..begin + length).unwrap_or_default();
-            let found = parse(body.as_bytes(), None);
+            let found = parse_as_cut(body.as_bytes(), true, None);
             match (length + 1) / (entry.len() + 1) {
                 0 => assert_eq!(rows(&found), unknown(body)),
                 whole => assert_eq!(rows(&found), vec![want; whole], "{body}"),

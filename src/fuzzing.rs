@@ -86,11 +86,15 @@ pub fn token(body: &[u8]) -> Result<(String, Duration, Option<String>), &'static
     ))
 }
 
-/// The diagnostics of an error body, and their summary.
-pub fn diagnostics(body: &[u8], content_type: Option<&str>) -> (Vec<Diagnostic>, String) {
+/// The diagnostics of an error body, which may be cut, and their summary.
+pub fn diagnostics(
+    body: &[u8],
+    is_cut: bool,
+    content_type: Option<&str>,
+) -> (Vec<Diagnostic>, String) {
     let found = diagnostics::parse(Said {
         text: &json::text(body),
-        is_cut: false,
+        is_cut,
         content_type,
         secrets: &Secrets::default(),
     });
