@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::blob::Place;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 use crate::manifest::Manifest;
 use crate::media_type;
 use crate::name::TagOrDigest;
@@ -125,8 +126,7 @@ struct References {
 impl References {
     fn of(manifest: &Manifest) -> Result<Self> {
         let bad = |why: &str| Error::protocol(format!("manifest {}: {why}", manifest.digest));
-        let json: Value =
-            serde_json::from_slice(&manifest.data).map_err(|_| bad("it is not JSON"))?;
+        let json = json::value(&manifest.data).map_err(|_| bad("it is not JSON"))?;
         let digest = |d: &Value| -> Result<Digest> {
             let text = d
                 .get("digest")

@@ -112,6 +112,25 @@ impl fmt::Display for Digest {
     }
 }
 
+/// Whether this may be a digest by an algorithm that is not known here (image-spec, "Digests").
+pub(crate) fn is_foreign(text: &str) -> bool {
+    let Some((name, encoded)) = text.split_once(':') else {
+        return false;
+    };
+    let is_known = [Algorithm::Sha256, Algorithm::Sha512]
+        .iter()
+        .any(|known| known.name().eq_ignore_ascii_case(name));
+    let is_word = |word: &str| {
+        let mut bytes = word.bytes();
+        !word.is_empty() && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    let is_encoded = |b: u8| b.is_ascii_alphanumeric() || b"=_-".contains(&b);
+    !is_known
+        && name.split(['+', '.', '_', '-']).all(is_word)
+        && !encoded.is_empty()
+        && encoded.bytes().all(is_encoded)
+}
+
 const HEX: &str = "0123456789abcdef";
 
 /// Computes a digest piece by piece.

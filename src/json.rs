@@ -2,7 +2,16 @@
 
 use std::borrow::Cow;
 
+use serde_json::Value;
 use zeroize::Zeroize;
+
+/// What a document without secrets says.
+///
+/// # Errors
+/// When it is not JSON.
+pub(crate) fn value(body: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_str(&mended(&text(body)))
+}
 
 /// The text of a document in UTF-8 or UTF-16, with a byte order mark or without. What is invalid is replaced.
 pub(crate) fn text(body: &[u8]) -> Cow<'_, str> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use ureq::http::header::{self, HeaderValue};
 
-use crate::digest::{Algorithm, Digest};
+use crate::digest::{self, Algorithm, Digest};
 use crate::endpoint::Ask;
 use crate::error::{Error, Result};
 use crate::failover::Wanted;
@@ -124,7 +124,8 @@ impl Transport {
         })
     }
 
-    /// Deletes a manifest, or a tag where the registry can (distribution-spec, "Deleting manifests").
+    /// Deletes a manifest, or a tag where the registry can (distribution-spec, "Deleting manifests"). Under a referrers
+    /// tag it stays listed.
     ///
     /// # Errors
     /// [`Unsupported`](crate::error::ErrorKind::Unsupported) when the registry does not delete, and those of
@@ -323,9 +324,11 @@ fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<
         Some(value) => {
             let value = value.to_str().unwrap_or_default().trim();
             match value.parse::<Digest>() {
+                _ if value.is_empty() => None,
                 Ok(announced) => Some(announced),
-                // One that cannot be checked changes nothing about what was asked for by a digest that can.
-                Err(_) if wanted.is_some() => None,
+                // One that cannot be checked changes nothing about what was asked for by a digest that can; one by an
+                // algorithm that is not known here may be passed over.
+                Err(_) if wanted.is_some() || digest::is_foreign(value) => None,
                 Err(_) => {
                     return Err(Error::protocol(format!(
                         "{} sent a Docker-Content-Digest that is no digest",
@@ -368,7 +371,9 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         .headers
         .get(header::CONTENT_TYPE)
         .map(HeaderValue::as_bytes);
-    let Some(told) = told else { return Ok(()) };
+    let Some(told) = told.filter(|told| !told.trim_ascii().is_empty()) else {
+        return Ok(());
+    };
     let told = String::from_utf8_lossy(told);
     let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {

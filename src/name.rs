@@ -91,7 +91,8 @@ impl Authority {
         };
         let lower = host.to_ascii_lowercase();
         let good = match lower.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
+            // Its last part is not written as an IPv4 address: the grammar of references has hexadecimal digits alone.
+            Some(v6) => !v6.contains('.') && v6.parse::<Ipv6Addr>().is_ok(),
             None => is_dns_name(&lower),
         };
         if !good {
@@ -586,6 +587,8 @@ mod tests {
             ("ghcr.io:0/a", None),
             ("ghcr.io:99999/a", None),
             ("gh_cr.io/a", None),
+            ("[2001:db8:3:4::192.0.2.33]:5000/a", None),
+            ("[::ffff:192.168.0.1]/a", None),
         ] {
             let got = parts(text);
             let got = got

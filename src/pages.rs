@@ -8,6 +8,7 @@ use serde_json::Value;
 use ureq::http::header::{self, HeaderValue};
 
 use crate::error::{Error, Result};
+use crate::json;
 use crate::link;
 use crate::name::Tag;
 use crate::net::call::Call;
@@ -259,7 +260,7 @@ fn is_tag(name: &str, call: &Call) -> bool {
 /// The names of a page. A missing or null member is an empty list, and members that are no text are passed
 /// over: registries in use send both.
 fn parse_names(body: &[u8], member: &str) -> Option<Vec<String>> {
-    let page: Value = serde_json::from_slice(body).ok()?;
+    let page = json::value(body).ok()?;
     match page.as_object()?.get(member) {
         None | Some(Value::Null) => Some(Vec::new()),
         Some(Value::Array(all)) => Some(
@@ -286,6 +287,10 @@ mod tests {
             (
                 r#"{"tags":["a",1,null,"b"],"child":["c"],"manifest":{}}"#,
                 Some(vec!["a", "b"]),
+            ),
+            (
+                "\u{feff}{\"name\":\"\\ud800\",\"tags\":[\"a\"],\"x\":1e999}",
+                Some(vec!["a"]),
             ),
             (r#"{"tags":"a"}"#, None),
             ("[]", None),

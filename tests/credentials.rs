@@ -680,11 +680,11 @@ fn malformed_files() {
             .starts_with(&format!("error {} ", code("RT_E_IO"))),
         "{outcome:?}"
     );
-    let large = " ".repeat((1 << 20) + 1);
+    let large = " ".repeat((16 << 20) + 1);
     let outcome = Login::new("docker", &format!("{here}/a"))
         .file(".docker/config.json", &large)
         .run();
-    assert!(outcome.line.contains("larger than 1 MiB"), "{outcome:?}");
+    assert!(outcome.line.contains("larger than 16 MiB"), "{outcome:?}");
 }
 
 /// The number of a constant of the header.

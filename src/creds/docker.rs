@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 
 /// Largest file that is read.
-const FILE_LIMIT: u64 = 1024 * 1024;
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 const VARIABLE: &str = "DOCKER_AUTH_CONFIG";
 
 /// Credentials as `docker login` keeps them.
@@ -294,7 +294,7 @@ fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
         .map_err(failed)?;
     if bytes.len() as u64 > FILE_LIMIT {
         return Err(Error::auth(format!(
-            "credentials file {} is larger than 1 MiB",
+            "credentials file {} is larger than 16 MiB",
             path.display()
         )));
     }
@@ -604,8 +604,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("file"), "{}").unwrap();
-        std::fs::write(at("big"), vec![b' '; 1024 * 1024]).unwrap();
-        std::fs::write(at("too big"), vec![b' '; 1024 * 1024 + 1]).unwrap();
+        std::fs::write(at("big"), vec![b' '; 16 * 1024 * 1024]).unwrap();
+        std::fs::write(at("too big"), vec![b' '; 16 * 1024 * 1024 + 1]).unwrap();
         std::fs::write(
             at(".dockercfg"),
             r#"{"https://r.io/v1/":{"auth":"dTpw","email":"x@y"}}"#,

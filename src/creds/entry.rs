@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Credential;
+use crate::json;
 use crate::secret::Secret;
 use crate::sorted::in_order;
 
@@ -311,7 +312,10 @@ impl Json {
         if text.bytes().all(|b| b.is_ascii_whitespace()) {
             return Ok(None);
         }
-        match serde_json::from_str(text) {
+        let mended = json::mended(text);
+        let read = serde_json::from_str(&mended);
+        json::wipe(mended);
+        match read {
             Ok(value) => Ok(Some(Self(value))),
             Err(e) => Err(format!(
                 "not JSON (line {}, column {})",
@@ -608,10 +612,11 @@ pub(super) mod tests {
     #[test]
     fn json_texts() {
         let deep = "[".repeat(100_000);
-        let table: [(&[u8], Result<bool, ()>); 9] = [
+        let table: [(&[u8], Result<bool, ()>); 10] = [
             (b"{}", Ok(true)),
             (b"\xef\xbb\xbf{}", Ok(true)),
             (b"{\"a\":\"\xff\"}", Ok(true)),
+            (br#"{"\udc00":"\ud800","a":1e999}"#, Ok(true)),
             (b"", Ok(false)),
             (b" \t\r\n", Ok(false)),
             (b"// c\n{}", Err(())),
