@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::digest::{Digest, referrers_tag};
 use crate::error::{Error, ErrorKind, Result};
+use crate::json;
 use crate::media_type;
 use crate::name::TagOrDigest;
 use crate::net::call::Call;
@@ -80,12 +81,6 @@ impl Referrers {
             if self.state == State::Last {
                 return Ok(None);
             }
-            let no_index = || {
-                Error::protocol(format!(
-                    "the referrers of {} came as something that is no index",
-                    self.digest
-                ))
-            };
             let is_first = self.state == State::New;
             let page = self.pages.next_parsed(&call, |page| match page.status() {
                 303 if is_first => Ok(None),
@@ -98,7 +93,7 @@ impl Referrers {
                 .with_http_status(303)),
                 _ => descriptors(page.body_up_to(Number::MaxPage)?)
                     .map(Some)
-                    .ok_or_else(no_index),
+                    .ok_or_else(|| no_index(&self.digest)),
             });
             let found = match page {
                 Ok(Some(found)) => found,
@@ -113,12 +108,9 @@ impl Referrers {
                 Some(found) => found,
                 // The index under the referrers tag is all there is without the API.
                 None => {
-                    let found = match tagged_index(&self.transport, &self.digest, &call)? {
-                        Some(body) => descriptors(&body).ok_or_else(no_index)?,
-                        None => Vec::new(),
-                    };
+                    let index = tagged_index(&self.transport, &self.digest, &call)?;
                     self.state = State::Last;
-                    found
+                    index.map(listed).unwrap_or_default()
                 }
             };
             if self.state == State::New {
@@ -155,25 +147,56 @@ fn is_missing_api(e: &Error) -> bool {
     }
 }
 
+fn no_index(digest: &Digest) -> Error {
+    Error::protocol(format!(
+        "the referrers of {digest} came as something that is no index"
+    ))
+}
+
+/// The descriptors that an index lists.
 fn descriptors(body: &[u8]) -> Option<Vec<Value>> {
-    let index: Value = serde_json::from_slice(body).ok()?;
-    match index.as_object()?.get("manifests") {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::Array(all)) => Some(all.iter().filter(|d| d.is_object()).cloned().collect()),
-        Some(_) => None,
+    index(body).map(listed)
+}
+
+/// An index, with a list `manifests` if it had none.
+fn index(body: &[u8]) -> Option<Map<String, Value>> {
+    let Ok(Value::Object(mut index)) = json::value(body) else {
+        return None;
+    };
+    let manifests = index.entry("manifests").or_insert(Value::Null);
+    if manifests.is_null() {
+        *manifests = json!([]);
+    }
+    manifests.is_array().then_some(index)
+}
+
+fn listed(mut index: Map<String, Value>) -> Vec<Value> {
+    match index.remove("manifests") {
+        Some(Value::Array(all)) => all.into_iter().filter(Value::is_object).collect(),
+        _ => Vec::new(),
     }
 }
 
-/// The index under the referrers tag, or `None` if there is none.
+/// The index under the referrers tag, or `None` if there is none. Anything else under that tag is an error: it is not
+/// ours to replace.
 fn tagged_index(
     transport: &Transport,
     digest: &Digest,
     call: &Arc<Call>,
-) -> Result<Option<Vec<u8>>> {
-    match transport.manifest_get_at_home(&referrers_tag(digest), call) {
-        Ok(mut response) => response.take_body().map(Some),
-        Err(e) if e.http_status() == Some(404) => Ok(None),
-        Err(e) => Err(e),
+) -> Result<Option<Map<String, Value>>> {
+    let mut response = match transport.manifest_get_at_home(&referrers_tag(digest), call) {
+        Ok(response) => response,
+        Err(e) if e.http_status() == Some(404) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let body = response.take_body()?;
+    let index = index(&body).ok_or_else(|| no_index(digest))?;
+    // Where both are there, they are the same.
+    let own = index.get("mediaType").and_then(Value::as_str);
+    let told = response.header("content-type");
+    match told.filter(|told| !told.is_empty()).or(own) {
+        Some(told) if !media_type::same(told, media_type::OCI_INDEX) => Err(no_index(digest)),
+        _ => Ok(Some(index)),
     }
 }
 
@@ -186,7 +209,7 @@ pub(crate) fn enter(
     digest: &Digest,
     call: &Arc<Call>,
 ) -> Result<()> {
-    let Ok(manifest_json) = serde_json::from_slice::<Value>(manifest) else {
+    let Ok(manifest_json) = json::value(manifest) else {
         return Ok(());
     };
     let subject = manifest_json
@@ -196,10 +219,8 @@ pub(crate) fn enter(
     let Some(Ok(subject)) = subject.map(str::parse::<Digest>) else {
         return Ok(());
     };
-    let mut all = match tagged_index(transport, &subject, call)? {
-        Some(body) => descriptors(&body).unwrap_or_default(),
-        None => Vec::new(),
-    };
+    let mut index = tagged_index(transport, &subject, call)?.unwrap_or_default();
+    let mut all = listed(index.clone());
     let own = digest.as_str();
     if all
         .iter()
@@ -224,8 +245,11 @@ pub(crate) fn enter(
         descriptor.insert("annotations".to_owned(), annotations.clone());
     }
     all.push(Value::Object(descriptor));
-    let index = json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": all })
-        .to_string();
+    // What else the index says stays.
+    index.insert("schemaVersion".to_owned(), 2.into());
+    index.insert("mediaType".to_owned(), media_type::OCI_INDEX.into());
+    index.insert("manifests".to_owned(), all.into());
+    let index = Value::Object(index).to_string();
     let tag = TagOrDigest::parse(&referrers_tag(&subject))?;
     transport
         .manifest_store(&tag, media_type::OCI_INDEX, index.as_bytes(), call)
