@@ -428,7 +428,8 @@ impl Session {
         if let Some(op) = self.call.progress() {
             op.begin(size);
         }
-        let chunk = self.chunk();
+        // What the registry demands of parts does not make one of what is to be sent in parts.
+        let chunk = self.transport.options().number(Number::UploadChunk);
         let at_once = size.is_some_and(|size| chunk == 0 || size <= chunk);
         if let (Some(digest), Some(size), true) = (digest, size, at_once) {
             let result = self.commit(digest, Some((tally, size)));
@@ -519,6 +520,13 @@ impl Session {
                 }
                 // Once, the next attempt may do better.
                 Patched::Nothing => {}
+                // The registry does not know the upload, and nothing is on its way that it would wait for.
+                Patched::Failed(failure, _) if is_gone(&failure) && !may_lag => {
+                    if before == 0 {
+                        return Err(failure);
+                    }
+                    self.restart(&failure)?;
+                }
                 Patched::Failed(failure, asked) => {
                     let status = failure.http_status();
                     let was_refused = std::mem::replace(&mut refused, status == Some(416));
@@ -528,7 +536,7 @@ impl Session {
                         Err(_) if refused && !was_refused => self.call.check()?,
                         // The place is lost, and no pause would mend that: connections broke before, which took the
                         // repetitions.
-                        Err(_) if matches!(status, Some(404 | 410)) && may_lag => {
+                        Err(_) if is_gone(&failure) => {
                             self.call.check()?;
                             self.restart(&failure)?;
                             continue;
@@ -537,7 +545,7 @@ impl Session {
                     }
                     may_lag |= status.is_none();
                     let had = self.offset;
-                    let now = self.status()?;
+                    let now = self.status_after(&failure)?;
                     // The place was right, so it is the size that was wrong.
                     let is_unmoved =
                         matches!(now, Status::At(n) if n == had || (had == 0 && n <= 1));
@@ -705,6 +713,14 @@ impl Session {
         }
     }
 
+    /// The same after `failure`, which says more than a refusal to tell.
+    fn status_after(&mut self, failure: &Error) -> Result<Status> {
+        self.status().map_err(|e| match e.kind() {
+            ErrorKind::Status => failure.clone(),
+            _ => e,
+        })
+    }
+
     /// Closes the upload under `digest`; `rest` is what is still to be sent, of so many bytes in all.
     fn commit(&mut self, digest: &Digest, rest: Option<(&Tally, u64)>) -> Result<Answer> {
         self.committing = true;
@@ -752,7 +768,7 @@ impl Session {
                 Err(e) => return Err(e),
             };
             self.budget.pause(failure.clone(), asked, &self.call)?;
-            let now = self.status()?;
+            let now = self.status_after(&failure)?;
             // It may have been committed before the answer got lost.
             if let Status::Gone(_) = now {
                 let size = rest.map_or(self.offset, |(_, size)| size);
@@ -772,10 +788,11 @@ impl Session {
     }
 
     /// Tells the registry that the upload is given up. Not after an attempt to commit, which ends an upload
-    /// either way, nor to a registry that breaks the protocol, nor when the call has no time left for it.
+    /// either way, nor to a registry that breaks the protocol or knows of no upload, nor when the call has no time left
+    /// for it.
     fn give_up(&mut self, why: &Error) {
         let is_broken = matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Network);
-        if !self.committing && !is_broken && self.call.check().is_ok() {
+        if !self.committing && !is_broken && !is_gone(why) && self.call.check().is_ok() {
             self.abandon();
         }
     }
@@ -791,10 +808,15 @@ impl Session {
     }
 }
 
+/// Whether an answer says that there is no such upload.
+fn is_gone(failure: &Error) -> bool {
+    matches!(failure.http_status(), Some(404 | 410))
+}
+
 /// Whether a failed part of so many bytes has hardly left just one of them at the registry: it has none, or was longer
 /// and has an answer, which does not say that there is no such upload.
 fn leaves_no_single_byte(part: u64, failure: &Error) -> bool {
-    part == 0 || (part > 1 && !matches!(failure.http_status(), None | Some(404 | 410)))
+    part == 0 || (part > 1 && failure.http_status().is_some() && !is_gone(failure))
 }
 
 enum Patched {
