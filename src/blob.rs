@@ -205,6 +205,11 @@ impl Place {
                     return self.size_by_range(at, call, budget);
                 }
                 match answer.status {
+                    200..=299 if answer.is_page() => Err(Error::media_type(format!(
+                        "{} answered with a web page: {} was redirected to it, perhaps to sign in",
+                        answer.url, self
+                    ))
+                    .with_http_status(answer.status)),
                     200..=299 => match content_length(&answer.headers) {
                         // Some say 0 to HEAD whatever there is.
                         Some(size) if size > 0 || self.is_empty() => Ok(size),

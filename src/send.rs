@@ -7,6 +7,7 @@ use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::media_type;
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
@@ -100,6 +101,13 @@ impl Answer {
     /// be for GET alone.
     pub(crate) fn refuses_head(&self) -> bool {
         matches!(self.status, 405 | 501) || (self.status == 403 && self.was_redirected)
+    }
+
+    /// Whether a redirect led to a page for people, as the one where they sign in. That is not what was asked for.
+    pub(crate) fn is_page(&self) -> bool {
+        let media_type = self.headers.get(header::CONTENT_TYPE);
+        let text = media_type.and_then(|value| value.to_str().ok());
+        self.was_redirected && text.is_some_and(|text| media_type::same(text, "text/html"))
     }
 }
 
