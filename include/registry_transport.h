@@ -764,8 +764,9 @@ rt_source *rt_source_reader(rt_read_fn read,
  * what may be repeated. *out is the answer, whose body is read with rt_response_body, rt_response_read,
  * rt_response_drain or rt_response_save. op may be NULL; it also governs the reading. A status that r does not
  * accept is RT_E_STATUS (401: RT_E_AUTH) with the registry's diagnostics, a media type that it does not accept
- * RT_E_MEDIA_TYPE; mistakes in r are RT_E_SYNTAX or RT_E_ARG; RT_E_NETWORK, RT_E_TLS, RT_E_TIMEOUT,
- * RT_E_CANCELLED, RT_E_PROTOCOL, RT_E_LIMIT and RT_E_STATE are as they say.
+ * RT_E_MEDIA_TYPE, a part (206) that is not the one which its Range asks for RT_E_PROTOCOL; mistakes in r are
+ * RT_E_SYNTAX or RT_E_ARG; RT_E_NETWORK, RT_E_TLS, RT_E_TIMEOUT, RT_E_CANCELLED, RT_E_PROTOCOL, RT_E_LIMIT and
+ * RT_E_STATE are as they say.
  */
 RT_API
 rt_status rt_request(const rt_transport *t,
@@ -972,7 +973,8 @@ rt_status rt_manifest_head(const rt_transport *t,
 
 /**
  * Deletes a manifest by digest, or a tag where the registry can (distribution-spec, "Deleting manifests"). The
- * transport needs RT_DELETE. RT_E_UNSUPPORTED when the registry does not delete; else fails as rt_request.
+ * transport needs RT_DELETE. Under a referrers tag it stays listed. RT_E_UNSUPPORTED when the registry does not
+ * delete; else fails as rt_request.
  */
 RT_API
 rt_status rt_manifest_delete(const rt_transport *t,

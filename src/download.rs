@@ -389,16 +389,9 @@ impl Seen<'_> {
     }
 
     fn judge_part(&self, answer: &Answer) -> Result<Resumption> {
-        let got = content_range(&answer.headers)
-            .map_err(|e| e.context(&answer.url).with_http_status(206))?;
+        let got = part(answer)?;
         range::check_answer(self.position, self.last, self.size, &got)
             .map_err(|e| e.context(&answer.url).with_http_status(206))?;
-        if is_multipart(&answer.headers) {
-            return Err(
-                Error::protocol(format!("{} answered with several ranges", answer.url))
-                    .with_http_status(206),
-            );
-        }
         if self.is_another(answer) {
             return Err(Error::protocol(format!(
                 "{}: the blob changed while it was read",
@@ -428,6 +421,18 @@ fn fields(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
         .get_all(header::CONTENT_RANGE)
         .iter()
         .map(HeaderValue::as_bytes)
+}
+
+/// What a 206 holds, which is one part.
+pub(crate) fn part(answer: &Answer) -> Result<range::ContentRange> {
+    let got = content_range(&answer.headers);
+    if got.is_ok() && is_multipart(&answer.headers) {
+        return Err(
+            Error::protocol(format!("{} answered with several ranges", answer.url))
+                .with_http_status(206),
+        );
+    }
+    got.map_err(|e| e.context(&answer.url).with_http_status(206))
 }
 
 pub(crate) fn content_range(headers: &HeaderMap) -> Result<range::ContentRange> {

@@ -28,6 +28,22 @@ pub(crate) fn content_range<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Resul
     })
 }
 
+/// The first byte that a `Range` field asks for, and the last if it names one. `None` for all else that may be asked
+/// for: several ranges, or the end of something.
+pub(crate) fn asked(field: &[u8]) -> Option<(u64, Option<u64>)> {
+    let (unit, range) = split(trim(field), b'=')?;
+    let (first, last) = split(range, b'-')?;
+    if !unit.eq_ignore_ascii_case(b"bytes") {
+        return None;
+    }
+    let first = number(first)?;
+    if last.is_empty() {
+        return Some((first, None));
+    }
+    let last = number(last)?;
+    (first <= last).then_some((first, Some(last)))
+}
+
 /// The length of the whole that a 416 answer tells with `Content-Range: bytes */total`; `None` when it does
 /// not.
 pub(crate) fn unsatisfied_total<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Option<u64> {

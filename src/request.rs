@@ -168,6 +168,13 @@ impl Request {
         Ok(out)
     }
 
+    /// What the `Range` field asks for, if there is one.
+    pub(crate) fn range(&self) -> Option<&str> {
+        let is_range = |name: &str| name.eq_ignore_ascii_case(header::RANGE.as_str());
+        let range = self.headers.iter().find(|(name, _)| is_range(name));
+        range.map(|(_, value)| value.as_str())
+    }
+
     /// Whether the program signs the request itself.
     pub(crate) fn is_signed(&self) -> bool {
         self.headers

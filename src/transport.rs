@@ -7,6 +7,7 @@ use ureq::http::header::{self, HeaderName, HeaderValue};
 
 use crate::auth;
 use crate::creds::Creds;
+use crate::download;
 use crate::endpoint::{Ask, Endpoint, For, Pinged, Site};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::{self, Failures, Verdict, Wanted};
@@ -17,6 +18,7 @@ use crate::op::Op;
 use crate::options::{Number, Options};
 use crate::policy::Purpose;
 use crate::process;
+use crate::range;
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::response::{Parts, Response, told_digest};
@@ -305,6 +307,9 @@ impl Transport {
     fn accept(&self, request: &Request, answer: Answer, call: &Arc<Call>) -> Result<Response> {
         if !request.accepts_status(answer.status) {
             return Err(self.refusal(request.method()?, answer));
+        }
+        if answer.status == 206 && request.method()? == "GET" {
+            check_part(request, &answer)?;
         }
         let content_type = answer
             .headers
@@ -602,6 +607,35 @@ impl Transport {
         };
         refusal.tell(error)
     }
+}
+
+/// Checks that an answer to GET holds the part that was asked for, as far as that can be told: who takes it for another
+/// would put it in the wrong place (RFC 9110 section 15.3.7).
+fn check_part(request: &Request, answer: &Answer) -> Result<()> {
+    let Some(field) = request.range() else {
+        // Who names the status knows what it means.
+        return match request.statuses() {
+            [] => Err(Error::protocol(format!(
+                "{} answered 206, a part, where the whole was asked for",
+                answer.url
+            ))
+            .with_http_status(206)),
+            _ => Ok(()),
+        };
+    };
+    let Some((first, last)) = range::asked(field.as_bytes()) else {
+        return Ok(());
+    };
+    let got = download::part(answer)?;
+    // It may hold less.
+    if got.first != first || last.is_some_and(|last| got.last > last) {
+        return Err(Error::protocol(format!(
+            "{} answered with the bytes {}-{}, which are not those asked for",
+            answer.url, got.first, got.last
+        ))
+        .with_http_status(206));
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Transport {

@@ -109,7 +109,8 @@ pub unsafe extern "C" fn rt_manifest_head(
 }
 
 /// Deletes a manifest by digest, or a tag where the registry can (distribution-spec, "Deleting manifests"). The
-/// transport needs RT_DELETE. RT_E_UNSUPPORTED when the registry does not delete; else fails as rt_request.
+/// transport needs RT_DELETE. Under a referrers tag it stays listed. RT_E_UNSUPPORTED when the registry does not
+/// delete; else fails as rt_request.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_manifest_delete(
     t: *const rt_transport,
