@@ -339,8 +339,8 @@ impl<'a> CallSigner<'a> {
         }
     }
 
-    /// Signs a ping. Some registries name a repository in the challenge of the ping, which cannot be the one
-    /// that matters, and have no token for it.
+    /// Signs a ping. What its challenge asks for is not what will be asked for: some registries name the catalog there,
+    /// or a repository, which cannot be the one that matters, and have no token for it.
     pub(crate) fn of_ping(auth: &'a Authenticator, route: &'a Route<'a>) -> Self {
         Self {
             is_ping: true,
@@ -387,8 +387,10 @@ impl<'a> CallSigner<'a> {
 
     /// Merges the scopes a challenge asks for into those the transport asks for from now on.
     fn widen(&mut self, scopes: &[String]) {
-        let scopes = scopes.iter().map(String::as_str);
-        let told = Scopes::of(scopes.filter(|s| !self.is_ping || !s.starts_with("repository")));
+        if self.is_ping {
+            return;
+        }
+        let told = Scopes::of(scopes.iter().map(String::as_str));
         self.extra.merge(&told);
         // What this call needs besides, such as another repository to mount from, is its own affair.
         if !self.is_apart {

@@ -339,6 +339,28 @@ fn ping() {
     );
 }
 
+/// The token of a ping is for what the transport is for, whatever the challenge of the ping asks for.
+#[test]
+fn scope_of_the_ping() {
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) => token("T"),
+        ("/v2/a/b/x", Some("T")) => Answer::ok("fine"),
+        _ => Answer::challenge(
+            r#"Bearer realm="/token",service="s",scope="registry:catalog:*",error="insufficient_scope""#,
+        ),
+    });
+    let transport1 = transport(&server, Some(&user()), &options());
+    transport1.ping(None).unwrap();
+    assert_eq!(get(&transport1).unwrap(), b"fine");
+    let asked = server.requests();
+    let scopes: Vec<_> = asked
+        .iter()
+        .filter(|r| r.path == "/token")
+        .map(|r| r.query_params("scope"))
+        .collect();
+    assert_eq!(scopes, [["repository:a/b:pull"]]);
+}
+
 /// R32: many threads, one exchange; a failure reaches all of them, once, and is not kept.
 #[test]
 fn single_flight() {
