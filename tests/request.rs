@@ -928,6 +928,13 @@ fn folded_lines() {
         assert_eq!(response.header("x-last"), Some("d"));
         assert_eq!(response.body().unwrap(), b"\r\n body\r");
     }
+    // What is no HTTP is not waited for.
+    let gate = Gate::new();
+    let held = gate.clone();
+    let server = Server::start(move |_| Answer::raw("220 mail.example\r\n").stall_after(18, &held));
+    let error = get(&transport(&server, &with(&[("retries", 0)])), "/v2/x").unwrap_err();
+    gate.open();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
     let challenge = "Bearer realm=\"https://auth.example/token\",\r\n service=\"s\"";
     let server = Server::start(move |_| {
         Answer::raw(format!(

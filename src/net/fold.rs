@@ -5,13 +5,17 @@ use std::io;
 use super::call;
 
 /// Reads some bytes into `room` by `read`; 0 is the end. While the head of an answer is awaited, its folded lines are
-/// made one, and so nothing is given out before it is known whether its last line goes on.
+/// made one, and so nothing is given out before it is known whether its last line goes on. `has_begun`: a part of the
+/// head came before.
 pub(crate) fn read_lines(
     room: &mut [u8],
+    has_begun: bool,
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
 ) -> io::Result<usize> {
     let mut filled = read(room)?;
-    if !call::is_answer_next() {
+    // What is no HTTP may have no further line.
+    let is_head = call::is_answer_next() && (has_begun || room.starts_with(b"HTTP/"));
+    if !is_head {
         return Ok(filled);
     }
     let mut begin = 0;

@@ -358,11 +358,12 @@ impl Transport for Tcp {
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         self.kept_since = None;
+        let has_begun = !self.buffers.input().is_empty();
         let room = self.buffers.input_append_buf();
         let most = room.len().min(READ);
         let room = room.get_mut(..most).unwrap_or_default();
         let (stream, is_drained) = (&self.stream, &mut self.is_drained);
-        let amount = fold::read_lines(room, |room| {
+        let amount = fold::read_lines(room, has_begun, |room| {
             let amount = read_sliced(stream, room)?;
             *is_drained = amount < room.len();
             Ok(amount)
