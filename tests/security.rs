@@ -1122,7 +1122,7 @@ fn smuggling() {
         "Content-Length\t: 2\r\n",
         " Content-Length: 2\r\n",
         "X: y\r\n Content-Length: 44\r\nContent-Length: 2\r\n",
-        "X: y\r\n\tz\r\nContent-Length: 2\r\n",
+        "Content-Length: 2\r\n\t4\r\n",
         "Content-Length: 2\0\r\n",
         "Content-\0Length: 2\r\n",
         "X: a\0b\r\nContent-Length: 2\r\n",

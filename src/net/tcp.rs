@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use super::address::Rule;
 use super::buffers::WipedBuffers;
 use super::call::{self, Call, SLICE};
-use super::fold;
+use super::fold::{self, Came};
 use crate::error::{Error, Result, SOON};
 use crate::socket;
 
@@ -358,12 +358,12 @@ impl Transport for Tcp {
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         self.kept_since = None;
-        let has_begun = !self.buffers.input().is_empty();
+        let came = Came::of(self.buffers.input());
         let room = self.buffers.input_append_buf();
         let most = room.len().min(READ);
         let room = room.get_mut(..most).unwrap_or_default();
         let (stream, is_drained) = (&self.stream, &mut self.is_drained);
-        let amount = fold::read_lines(room, has_begun, |room| {
+        let amount = fold::read_lines(room, came, |room| {
             let amount = read_sliced(stream, room)?;
             *is_drained = amount < room.len();
             Ok(amount)

@@ -20,7 +20,7 @@ use zeroize::Zeroize;
 
 use super::buffers::WipedBuffers;
 use super::call::{self, Call};
-use super::fold;
+use super::fold::{self, Came};
 use super::tcp::into_io;
 use crate::error::{Error, Result};
 use crate::hosts::HostTrust;
@@ -699,9 +699,9 @@ impl Transport for Tls {
 
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         let mut buffers = std::mem::replace(&mut self.buffers, WipedBuffers::new(1));
-        let has_begun = !buffers.input().is_empty();
+        let came = Came::of(buffers.input());
         let room = buffers.input_append_buf();
-        let result = fold::read_lines(room, has_begun, |room| self.read_plain(room));
+        let result = fold::read_lines(room, came, |room| self.read_plain(room));
         if let Ok(amount) = &result {
             buffers.input_appended(*amount);
         }
