@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::digest::{Digest, referrers_tag};
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +110,7 @@ impl Referrers {
                 None => {
                     let index = tagged_index(&self.transport, &self.digest, &call)?;
                     self.state = State::Last;
-                    index.map(listed).unwrap_or_default()
+                    index.as_ref().map(listed).unwrap_or_default()
                 }
             };
             if self.state == State::New {
@@ -155,26 +155,24 @@ fn no_index(digest: &Digest) -> Error {
 
 /// The descriptors that an index lists.
 fn descriptors(body: &[u8]) -> Option<Vec<Value>> {
-    index(body).map(listed)
+    index(body).map(|index| listed(&index))
 }
 
-/// An index, with a list `manifests` if it had none.
+/// An index, which lists what it refers to, or nothing.
 fn index(body: &[u8]) -> Option<Map<String, Value>> {
-    let Ok(Value::Object(mut index)) = json::value(body) else {
-        return None;
-    };
-    let manifests = index.entry("manifests").or_insert(Value::Null);
-    if manifests.is_null() {
-        *manifests = json!([]);
+    match json::value(body) {
+        Ok(Value::Object(index)) => match index.get("manifests") {
+            None | Some(Value::Null | Value::Array(_)) => Some(index),
+            Some(_) => None,
+        },
+        _ => None,
     }
-    manifests.is_array().then_some(index)
 }
 
-fn listed(mut index: Map<String, Value>) -> Vec<Value> {
-    match index.remove("manifests") {
-        Some(Value::Array(all)) => all.into_iter().filter(Value::is_object).collect(),
-        _ => Vec::new(),
-    }
+fn listed(index: &Map<String, Value>) -> Vec<Value> {
+    let all = index.get("manifests").and_then(Value::as_array);
+    let all = all.into_iter().flatten();
+    all.filter(|d| d.is_object()).cloned().collect()
 }
 
 /// The index under the referrers tag, or `None` if there is none. Anything else under that tag is an error: it is not
@@ -220,7 +218,7 @@ pub(crate) fn enter(
         return Ok(());
     };
     let mut index = tagged_index(transport, &subject, call)?.unwrap_or_default();
-    let mut all = listed(index.clone());
+    let mut all = listed(&index);
     let own = digest.as_str();
     if all
         .iter()
