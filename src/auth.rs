@@ -227,7 +227,7 @@ pub(crate) struct CallSigner<'a> {
     rounds: Rounds,
     /// When the latest refusal came.
     refused: Option<Instant>,
-    /// The request asks for no repository, whatever its challenge says.
+    /// What its challenge asks for is not what will be asked for.
     is_ping: bool,
     /// The credential that was there before the request: its source may say something else by now.
     before: Option<u64>,

@@ -18,7 +18,7 @@ use crate::net::text_value;
 use crate::op::Op;
 use crate::options::Number;
 use crate::referrers;
-use crate::response::{Parts, Response, check_stored};
+use crate::response::{Parts, Response, check_stored, content_type};
 use crate::retry::Budget;
 use crate::send::{Answer, Payload};
 use crate::source::Source;
@@ -192,12 +192,7 @@ impl Transport {
         call: &Arc<Call>,
     ) -> Result<Manifest> {
         let got = self.manifest_ask(reference, call)?;
-        let told = got
-            .answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok())
-            .map(media_type::essence);
+        let told = content_type(&got.answer.headers).map(media_type::essence);
         let media_type = own_type(&got.body)
             .or(told)
             .unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
@@ -324,11 +319,10 @@ fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<
         Some(value) => {
             let value = value.to_str().unwrap_or_default().trim();
             match value.parse::<Digest>() {
-                _ if value.is_empty() => None,
                 Ok(announced) => Some(announced),
-                // One that cannot be checked changes nothing about what was asked for by a digest that can; one by an
-                // algorithm that is not known here may be passed over.
-                Err(_) if wanted.is_some() || digest::is_foreign(value) => None,
+                // One that cannot be checked changes nothing about what was asked for by a digest that can; one that is
+                // not there, or by an algorithm that is not known here, may be passed over.
+                Err(_) if wanted.is_some() || value.is_empty() || digest::is_foreign(value) => None,
                 Err(_) => {
                     return Err(Error::protocol(format!(
                         "{} sent a Docker-Content-Digest that is no digest",

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use ureq::http::header::{self, HeaderMap};
+use ureq::http::header::HeaderMap;
 
 use crate::diagnostics::{self, Said};
 use crate::error::{Diagnostic, Error};
 use crate::json;
 use crate::rate_limit::RateLimit;
+use crate::response::content_type;
 use crate::retry;
 use crate::secret::Secrets;
 use crate::token;
@@ -53,9 +54,6 @@ impl<'a> Refusal<'a> {
         (text, is_cut): (&str, bool),
         secrets: &'a Secrets,
     ) -> Self {
-        let content_type = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
         Self {
             secrets,
             status,
@@ -64,7 +62,7 @@ impl<'a> Refusal<'a> {
             diagnostics: diagnostics::parse(Said {
                 text,
                 is_cut,
-                content_type,
+                content_type: content_type(headers),
                 secrets,
             }),
         }

@@ -374,6 +374,11 @@ impl std::fmt::Debug for Response {
     }
 }
 
+/// Content-Type, when it is text.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
 /// Content-Length, when it is one number.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim();

@@ -12,6 +12,7 @@ use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
 use crate::policy::{Passage, Policy, Purpose};
 use crate::refusal::Refusal;
+use crate::response::content_type;
 use crate::retry::{self, Budget};
 use crate::source::{Opened, Source};
 use crate::url::{Origin, Url};
@@ -105,9 +106,8 @@ impl Answer {
 
     /// Whether a redirect led to a page for people, as the one where they sign in. That is not what was asked for.
     pub(crate) fn is_page(&self) -> bool {
-        let media_type = self.headers.get(header::CONTENT_TYPE);
-        let text = media_type.and_then(|value| value.to_str().ok());
-        self.was_redirected && text.is_some_and(|text| media_type::same(text, "text/html"))
+        let told = content_type(&self.headers);
+        self.was_redirected && told.is_some_and(|told| media_type::same(told, "text/html"))
     }
 }
 

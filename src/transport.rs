@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ureq::http::header::{self, HeaderName, HeaderValue};
+use ureq::http::header::{HeaderName, HeaderValue};
 
 use crate::auth;
 use crate::creds::Creds;
@@ -21,7 +21,7 @@ use crate::process;
 use crate::range;
 use crate::refusal::Refusal;
 use crate::request::Request;
-use crate::response::{Parts, Response, told_digest};
+use crate::response::{Parts, Response, content_type, told_digest};
 use crate::retry::{self, Budget};
 pub use crate::scope::Actions;
 use crate::send::{Answer, Payload};
@@ -311,10 +311,7 @@ impl Transport {
         if answer.status == 206 && request.method()? == "GET" {
             check_part(request, &answer)?;
         }
-        let content_type = answer
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
+        let content_type = content_type(&answer.headers);
         if !request.accepts_type(content_type) {
             let got = content_type.unwrap_or_default().as_bytes();
             return Err(Error::media_type(format!(

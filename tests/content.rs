@@ -567,17 +567,14 @@ fn copies_that_refer_to_others() {
 /// no index is not replaced. JSON that other readers take is taken here, too.
 #[test]
 fn what_is_under_the_referrers_tag_stays() {
-    let manifest = |kind: &str| {
-        let text = serde_json::json!({"schemaVersion": 2, "mediaType": kind, "layers": []});
-        text.to_string()
-    };
+    let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []});
     let index = |extra: &str| {
         format!(
             r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"digest":"OTHER"}}]{extra}}}"#
         )
     };
     for (kind, there, kept) in [
-        (OCI_MANIFEST, manifest(OCI_MANIFEST), None),
+        (OCI_MANIFEST, manifest.to_string(), None),
         (OCI_INDEX, r#"{"manifests":"x"}"#.to_owned(), None),
         (OCI_INDEX, index(r#","annotations":{"a":"b"}"#), Some("b")),
         (
@@ -2019,8 +2016,9 @@ fn steps(server: &Server) -> Vec<String> {
 }
 
 /// A part that was refused is sent again to the same place, if the registry knows the upload and its answer says that
-/// nothing has arrived. An upload that the registry does not know is begun anew, if it ever knew it. It says the same of one byte: when that may be, because the connection broke or the place is
-/// refused again, the upload is begun anew. Where it is after a 416 is asked whatever repetitions are left.
+/// nothing has arrived. It says the same of one byte: when that may be, because the connection broke or the place is
+/// refused again, the upload is begun anew. So is one that the registry does not know, if it ever knew it. Where it is
+/// after a 416 is asked whatever repetitions are left.
 #[test]
 fn a_refused_upload_goes_on_in_its_session() {
     const BROKEN: u16 = 0;
