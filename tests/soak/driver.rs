@@ -315,6 +315,12 @@ impl Storage {
     }
 }
 
+/// What is in a folder; nothing, if it is not there.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|e| e.path()).collect()
+}
+
 /// All files below a folder. Those that vanish meanwhile are left out.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -328,27 +334,37 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A registry that is killed while it makes a link or a tag leaves an empty link or a tag of nothing, which it can
-/// neither read nor delete: as its keeper would, this removes them.
+/// A registry that is killed while it makes a link, or makes or deletes a tag, or has deleted a manifest but not yet
+/// its tags, leaves an empty link or a tag of nothing, which it can neither read nor delete: as its keeper would, this
+/// removes them.
 fn mend(storage: &Path, pause: Duration) -> u64 {
+    let repositories = storage.join("docker/registry/v2/repositories");
+    let has_text = |link: &Path| link.metadata().is_ok_and(|m| m.len() > 0);
+    // _manifests/tags/TAG/current/link holds the digest of a manifest, _manifests/revisions/sha256/HEX/link is there
+    // as long as the manifest is.
+    let is_of_nothing = |manifests: &Path, tag: &Path| {
+        let digest = std::fs::read_to_string(tag.join("current/link")).unwrap_or_default();
+        let revision = manifests.join("revisions").join(digest.replace(':', "/"));
+        !has_text(&revision.join("link"))
+    };
     let torn = || -> BTreeSet<PathBuf> {
-        let all = files(&storage.join("docker/registry/v2/repositories"));
-        let links: Vec<_> = all.iter().filter(|p| p.ends_with("link")).collect();
-        let empty = links
-            .iter()
-            .filter(|p| p.metadata().is_ok_and(|m| m.len() == 0));
-        let tags = links.iter().filter(|p| {
-            let tag = p.ancestors().nth(4);
-            let is_index = p.ancestors().nth(3).is_some_and(|p| p.ends_with("index"));
-            is_index && tag.is_some_and(|tag| !tag.join("current/link").exists())
-        });
-        empty.chain(tags).map(|p| p.to_path_buf()).collect()
+        let mut torn: BTreeSet<PathBuf> = files(&repositories)
+            .into_iter()
+            .filter(|p| p.ends_with("link") && !has_text(p))
+            .collect();
+        for repository in entries(&repositories.join("soak")) {
+            let manifests = repository.join("_manifests");
+            let tags = entries(&manifests.join("tags"));
+            torn.extend(tags.into_iter().filter(|t| is_of_nothing(&manifests, t)));
+        }
+        torn
     };
     let before = torn();
     // The other registry may be at one of them.
     std::thread::sleep(pause);
     let torn: Vec<PathBuf> = before.intersection(&torn()).cloned().collect();
     for path in &torn {
+        let _ = std::fs::remove_dir_all(path);
         let _ = std::fs::remove_file(path);
         // Folders that are not empty stay.
         for folder in path.ancestors().skip(1).take(4) {
