@@ -1,5 +1,6 @@
 //! Text that must not be shown: it cannot be formatted, and it is wiped when dropped.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -8,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use crate::json;
+use crate::url::Url;
 
 /// A password, token or other secret text.
 ///
@@ -33,19 +35,24 @@ impl Secret {
     }
 }
 
-/// What a call has sent as credentials. A peer may send it back, but it must not be shown.
+/// What a call has sent as credentials, or was given as such in a URL. A peer may send it back, but it must not be
+/// shown.
 #[derive(Default)]
 pub(crate) struct Secrets(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
     secrets: Vec<Secret>,
+    /// Those in URLs of storages, the latest ones.
+    signatures: VecDeque<Secret>,
     /// Made when they are first looked for.
     needles: Option<Needles>,
 }
 
 /// Shorter texts are found in too many words.
-const SHORTEST: usize = 8;
+const SHORTEST: usize = 6;
+/// Each blob of a copy may come from a URL of its own, and each has some; only those of what runs can come back.
+const MAX_SIGNATURES: usize = 64;
 
 impl Secrets {
     /// Keeps a secret.
@@ -57,6 +64,23 @@ impl Secrets {
         if !known.secrets.iter().any(|secret| secret.expose() == text) {
             known.secrets.push(Secret::new(text));
             known.needles = None;
+        }
+    }
+
+    /// Keeps what a storage's URL is signed with.
+    pub(crate) fn remember_signatures(&self, url: &Url) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known {
+            signatures,
+            needles,
+            ..
+        } = &mut *known;
+        for text in url.signatures().filter(|text| text.len() >= SHORTEST) {
+            if !signatures.iter().any(|secret| secret.expose() == text) {
+                signatures.truncate(MAX_SIGNATURES - 1);
+                signatures.push_front(Secret::new(text));
+                *needles = None;
+            }
         }
     }
 
@@ -96,11 +120,16 @@ impl Secrets {
     /// The same of a text that may end too early, and so within a secret.
     pub(crate) fn redact_up_to(&self, text: String, is_cut: bool) -> String {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known { secrets, needles } = &mut *known;
-        if secrets.is_empty() || text.len() < PART_AT_END {
+        let Known {
+            secrets,
+            signatures,
+            needles,
+        } = &mut *known;
+        if (secrets.is_empty() && signatures.is_empty()) || text.len() < PART_AT_END {
             return text;
         }
-        let needles = needles.get_or_insert_with(|| Needles::of(secrets));
+        let needles =
+            needles.get_or_insert_with(|| Needles::of(secrets.iter().chain(&*signatures)));
         let mut marks = vec![false; text.len()];
         let mut view = View::of(text.as_bytes());
         let mut work = MAX_WORK;
@@ -155,7 +184,7 @@ struct Needles {
 }
 
 impl Needles {
-    fn of(secrets: &[Secret]) -> Self {
+    fn of<'a>(secrets: impl Iterator<Item = &'a Secret>) -> Self {
         let mut out = Self {
             all: Vec::new(),
             pieces: vec![0; 1 << 14],
@@ -445,11 +474,13 @@ mod tests {
         let basic = format!("basic {}", BASE64_STANDARD.encode("user:p\"ss-word"));
         secrets.remember_field(basic.as_bytes());
         secrets.remember("short");
+        secrets.remember("sixsix");
         for (text, want) in [
             ("no token-1234567, token-1234567!", "no [secret], [secret]!"),
             ("{\"p\":\"p\\\"ss-word\"}", "{\"p\":\"[secret]\"}"),
             ("p\"ss-word", "[secret]"),
             ("a short text", "a short text"),
+            ("with sixsix", "with [secret]"),
         ] {
             assert_eq!(secrets.redact(text.to_owned()), want);
         }
@@ -463,5 +494,20 @@ mod tests {
             "[secret]" | "[secret]!"
         ));
         assert!(!format!("{secrets:?}").contains("token-1"));
+    }
+
+    #[test]
+    fn signatures_are_forgotten() {
+        let secrets = Secrets::default();
+        let signed = |n: usize| Url::parse(&format!("https://h/?sig=number-{n:04}")).unwrap();
+        for n in 0..100 {
+            secrets.remember_signatures(&signed(n));
+            secrets.remember_signatures(&signed(n));
+        }
+        let text = "number-0035 number-0036 number-0099";
+        assert_eq!(
+            secrets.redact(text.to_owned()),
+            "number-0035 [secret] [secret]"
+        );
     }
 }

@@ -19,6 +19,17 @@ const MAX_URL: usize = 32 * 1024;
 /// Longest path that is named in a message, in bytes.
 const MAX_NAMED: usize = 1000;
 
+/// Parts of the names that storages give to what their URLs are signed with, in lower case.
+const SIGNATURES: [&str; 7] = [
+    "credential",
+    "hmac",
+    "password",
+    "secret",
+    "sig",
+    "token",
+    "verify",
+];
+
 /// Scheme, host and port: what credentials are bound to (RFC 6454).
 ///
 /// The host is lower-case, IPv6 addresses stand in brackets, and the default port is filled in, so that
@@ -282,6 +293,18 @@ impl Url {
         query.push_str(name);
         query.push('=');
         query.push_str(&form_encode(value));
+    }
+
+    /// The values of the query whose names say that they are signatures or tokens.
+    pub(crate) fn signatures(&self) -> impl Iterator<Item = &str> {
+        let pairs = self.query.as_ref().map_or("", |q| q.as_str()).split('&');
+        let named = pairs.filter_map(|pair| pair.split_once('='));
+        named
+            .filter(|(name, _)| {
+                let name = name.to_ascii_lowercase();
+                SIGNATURES.iter().any(|part| name.contains(part))
+            })
+            .map(|(_, value)| value)
     }
 
     /// Whether the query has a parameter of that name.
@@ -606,6 +629,10 @@ mod tests {
             "repository%3Aa%2Fb%3Apull%2Cpush+x"
         );
         assert!(!format!("{url} {url:?}").contains("state"));
+        let signed = "https://h/u?X-Amz-Date=1&X-Amz-Signature=ab%2B&sig=cd&key=a/b&__token__=exp=1~hmac=ef&sig";
+        let signed = Url::parse(signed).unwrap();
+        let signatures: Vec<_> = signed.signatures().collect();
+        assert_eq!(signatures, ["ab%2B", "cd", "exp=1~hmac=ef"]);
         let long = "x".repeat(600);
         let url = Url::parse(&format!("https://h/{long}/{long}/{long}?q")).unwrap();
         assert_eq!(url.to_string(), format!("https://h/{long}/…"));

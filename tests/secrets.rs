@@ -827,6 +827,64 @@ fn later_calls() {
     heap.search(20);
 }
 
+/// A storage says what its URLs are signed with, after a redirect, where the URL was kept from an earlier call, and
+/// for an upload.
+#[test]
+fn signed_urls() {
+    let blob = noise("signed", 1000);
+    let digest = sha256(&blob);
+    let (data, own) = (Arc::new(blob.clone()), digest.clone());
+    let storage = Server::start(move |q| {
+        if q.path == "/data" && q.header("range") != Some("bytes=500-509") {
+            return support::registry::serve_bytes(q, &own, &data);
+        }
+        let said = q.query.replace("%2B", "+");
+        Answer::new(500).body(format!("<Said>{} {said}</Said>", q.query))
+    });
+    let signed = |path: &str| {
+        let query =
+            format!("X-Amz-SignedHeaders=host&X-Amz-Signature={SIGNATURE}%2Bx&sig=cnry1%2B");
+        storage.url(&format!("{path}?{query}"))
+    };
+    let [data, refused, upload] = ["/data", "/refused", "/upload"].map(signed);
+    let own = digest.clone();
+    let server = Server::start(move |q| match q.method.as_str() {
+        "POST" => Answer::new(202).header("Location", &upload),
+        "GET" | "HEAD" if q.path.ends_with(&own) => Answer::redirect(307, &data),
+        "GET" => Answer::redirect(307, &refused),
+        _ => Answer::new(404),
+    });
+    let heap = Heap::default();
+    let mut options = client::with(&[("retries", 0)]);
+    heap.log(&mut options, "signed URLs");
+    let name = format!("{}/a/b", server.authority());
+    let t = Transport::new(&name, Actions::push(), None, Some(&options)).unwrap();
+    let mut buf = [0; 10];
+    let opened = t.blob_open(&digest, None).unwrap();
+    assert_eq!(opened.pread(&mut buf, 0, None).unwrap(), 10);
+    let asked = server.count();
+    let errors = [
+        opened.pread(&mut buf, 500, None).unwrap_err(),
+        client::get(&t, "./refused").unwrap_err(),
+        t.manifest_get("refused", None).unwrap_err(),
+        t.blob_put(
+            Some(&sha256(b"other")),
+            &Source::bytes(b"other"),
+            None,
+            None,
+        )
+        .map(drop)
+        .unwrap_err(),
+    ];
+    // The first went to the storage at once.
+    assert_eq!(server.count(), asked + 4);
+    for e in errors {
+        assert!(e.to_string().contains("Said"), "{e}");
+        heap.error("signed URLs", &e);
+    }
+    heap.search(20);
+}
+
 /// Proxies of each kind, their password right and wrong, from the environment and by option; a program of its own
 /// says all it has to say.
 #[test]
