@@ -334,44 +334,59 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A registry that is killed while it makes a link, or makes or deletes a tag, or has deleted a manifest but not yet
-/// its tags, leaves an empty link or a tag of nothing, which it can neither read nor delete: as its keeper would, this
-/// removes them.
+/// A registry that is killed at its links leaves them empty: that of a manifest which is stored once more, or of a
+/// layer. Killed at a tag, or when it has deleted a manifest but not yet its tags, it leaves a tag of nothing. It can
+/// neither read nor delete these: as its keeper would, this writes the first again and removes the others.
 fn mend(storage: &Path, pause: Duration) -> u64 {
     let repositories = storage.join("docker/registry/v2/repositories");
     let has_text = |link: &Path| link.metadata().is_ok_and(|m| m.len() > 0);
-    // _manifests/tags/TAG/current/link holds the digest of a manifest, _manifests/revisions/sha256/HEX/link is there
-    // as long as the manifest is.
-    let is_of_nothing = |manifests: &Path, tag: &Path| {
+    // The digest of a manifest is in _manifests/tags/TAG/current/link. _manifests/revisions/sha256/HEX/link holds it
+    // as long as the manifest is there.
+    let is_of_nothing = |tag: &Path| {
         let digest = std::fs::read_to_string(tag.join("current/link")).unwrap_or_default();
-        let revision = manifests.join("revisions").join(digest.replace(':', "/"));
-        !has_text(&revision.join("link"))
+        let revision = format!("../../revisions/{}/link", digest.replace(':', "/"));
+        !has_text(&tag.join(revision))
     };
-    let torn = || -> BTreeSet<PathBuf> {
-        let mut torn: BTreeSet<PathBuf> = files(&repositories)
-            .into_iter()
+    let torn_links = || -> BTreeSet<PathBuf> {
+        let links = files(&repositories).into_iter();
+        links
             .filter(|p| p.ends_with("link") && !has_text(p))
-            .collect();
-        for repository in entries(&repositories.join("soak")) {
-            let manifests = repository.join("_manifests");
-            let tags = entries(&manifests.join("tags"));
-            torn.extend(tags.into_iter().filter(|t| is_of_nothing(&manifests, t)));
-        }
-        torn
+            .collect()
     };
-    let before = torn();
+    let torn_tags = || -> BTreeSet<PathBuf> {
+        let repositories = entries(&repositories.join("soak")).into_iter();
+        let tags = repositories.flat_map(|r| entries(&r.join("_manifests/tags")));
+        tags.filter(|tag| is_of_nothing(tag)).collect()
+    };
     // The other registry may be at one of them.
-    std::thread::sleep(pause);
-    let torn: Vec<PathBuf> = before.intersection(&torn()).cloned().collect();
-    for path in &torn {
-        let _ = std::fs::remove_dir_all(path);
-        let _ = std::fs::remove_file(path);
-        // Folders that are not empty stay.
-        for folder in path.ancestors().skip(1).take(4) {
-            let _ = std::fs::remove_dir(folder);
+    let of_both_looks = |torn: &dyn Fn() -> BTreeSet<PathBuf>| -> Vec<PathBuf> {
+        let before = torn();
+        std::thread::sleep(pause / 2);
+        torn().intersection(&before).cloned().collect()
+    };
+    let links = of_both_looks(&torn_links);
+    for link in &links {
+        match link
+            .to_str()
+            .and_then(|l| l.split_once("/revisions/sha256/"))
+        {
+            Some((_, rest)) => {
+                let _ = std::fs::write(link, format!("sha256:{}", rest.trim_end_matches("/link")));
+            }
+            None => {
+                let _ = std::fs::remove_file(link);
+                // Folders that are not empty stay.
+                for folder in link.ancestors().skip(1).take(4) {
+                    let _ = std::fs::remove_dir(folder);
+                }
+            }
         }
     }
-    torn.len() as u64
+    let tags = of_both_looks(&torn_tags);
+    for tag in &tags {
+        let _ = std::fs::remove_dir_all(tag);
+    }
+    (links.len() + tags.len()) as u64
 }
 
 // ---------------------------------------------------------------- scene
