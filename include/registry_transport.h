@@ -543,8 +543,8 @@ RT_API const char *rt_ref_tag(const rt_ref *ref);
 RT_API const char *rt_ref_digest(const rt_ref *ref);
 
 /**
- * User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
- * or if either holds a control character. A NULL rt_creds means anonymous.
+ * User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, or if the user name holds a colon
+ * or a control character. A NULL rt_creds means anonymous.
  */
 RT_API
 rt_creds *rt_creds_basic(const char *user,

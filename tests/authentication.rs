@@ -75,6 +75,42 @@ fn token(text: &str) -> Answer {
     Answer::ok(format!(r#"{{"token":"{text}"}}"#))
 }
 
+/// The key of a service account is a password of several lines, also where it goes by POST.
+#[test]
+fn passwords_of_lines() {
+    const KEY: &str = "{\n\t\"private_key\": \"-----BEGIN\\n\"\r\n}\n";
+    let creds = Creds::basic("_json_key", KEY).unwrap();
+    let server = Server::start(|r| {
+        let by_form = r
+            .form()
+            .into_iter()
+            .any(|(name, value)| name == "password" && value == KEY);
+        let is_known = by_form
+            || r.basic()
+                .is_some_and(|pair| pair == ("_json_key".into(), KEY.into()));
+        match (r.path.as_str(), r.bearer()) {
+            ("/token", _) if is_known => token("good"),
+            ("/token", _) => Answer::new(401),
+            (_, Some("good")) => Answer::ok("fine"),
+            _ => Answer::challenge(r#"Bearer realm="/token""#),
+        }
+    });
+    for posts in [0, 1] {
+        let mut options = options();
+        options.set_number("oauth2-password", posts).unwrap();
+        assert_eq!(
+            get(&transport(&server, Some(&creds), &options)).unwrap(),
+            b"fine"
+        );
+    }
+    let basic = Server::start(|r| match r.basic() {
+        Some(pair) if pair == ("_json_key".into(), KEY.into()) => Answer::ok("fine"),
+        _ => Answer::challenge("Basic realm=\"r\""),
+    });
+    let got = get(&transport(&basic, Some(&creds), &options()));
+    assert_eq!(got.unwrap(), b"fine");
+}
+
 /// R1-R9: what a challenge leads to.
 #[test]
 fn challenges() {

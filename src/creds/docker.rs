@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::entry::{self, Found, Json, Place};
+use super::entry::{self, Found, HubKeys, Json, Place};
 use super::env::Env;
 use super::{Credential, helper};
 use crate::error::{Error, Result};
@@ -86,6 +86,7 @@ impl Store {
             search: self.search.as_deref(),
             deadline,
             cancelled,
+            hub: entry::DOCKER_HUB,
         };
         let mut remark = String::new();
         if let Some(text) = &self.variable {
@@ -129,6 +130,8 @@ pub(super) struct Question<'a> {
     pub(super) search: Option<&'a OsStr>,
     pub(super) deadline: Instant,
     pub(super) cancelled: &'a dyn Fn() -> bool,
+    /// What Docker Hub is called there.
+    pub(super) hub: HubKeys,
 }
 
 impl Question<'_> {
@@ -150,11 +153,11 @@ impl Question<'_> {
         }
         let top = object(Some(&json.0)).map_err(|reason| self.failed(&place, reason))?;
         let section = |name: &str| {
-            object(top.and_then(|top| top.get(name)))
+            object(top.and_then(|top| entry::named(top, name)))
                 .map_err(|reason| self.failed(&format_args!("{place} {name}"), reason))
         };
         let (helpers, auths) = (section("credHelpers")?, section("auths")?);
-        let store = match top.and_then(|top| top.get("credsStore")) {
+        let store = match top.and_then(|top| entry::named(top, "credsStore")) {
             None | Some(Value::Null) => None,
             Some(Value::String(store)) => Some(store.as_str()).filter(|store| !store.is_empty()),
             Some(_) => {
@@ -190,7 +193,9 @@ impl Question<'_> {
             Ok(None) => return Ok(Ok(nothing(format!("{VARIABLE} is empty")))),
             Err(reason) => return Ok(Err(reason)),
         };
-        match object(Some(&json.0)).and_then(|top| object(top.and_then(|top| top.get("auths")))) {
+        match object(Some(&json.0))
+            .and_then(|top| object(top.and_then(|top| entry::named(top, "auths"))))
+        {
             Ok(auths) => self
                 .auths(Place::Variable(VARIABLE), "auths", auths)
                 .map(Ok),
@@ -229,22 +234,20 @@ impl Question<'_> {
         name: &str,
     ) -> Result<(Credential, Found)> {
         let found = place.found_by(key, &format!("docker-credential-{name}"));
-        match helper::get(
-            name,
-            self.registry,
-            self.search,
-            self.deadline,
-            self.cancelled,
-        ) {
-            Ok(Some(credential)) => Ok((credential, found)),
-            Ok(None) => Ok(nothing(format!(
-                "{} has nothing for {}",
-                found.source, self.registry
-            ))),
-            Err(e) => Err(e
-                .context(format_args!("{place} {key}"))
-                .context(format!("credentials for {}", self.registry))),
+        for server in entry::keys(&self.registry, self.hub) {
+            let answer = helper::get(name, server, self.search, self.deadline, self.cancelled);
+            let answer = answer.map_err(|e| {
+                e.context(format_args!("{place} {key}"))
+                    .context(format!("credentials for {}", self.registry))
+            })?;
+            if let Some(credential) = answer {
+                return Ok((credential, found));
+            }
         }
+        Ok(nothing(format!(
+            "{} has nothing for {}",
+            found.source, self.registry
+        )))
     }
 
     pub(super) fn failed(&self, place: &dyn fmt::Display, reason: &str) -> Error {
@@ -486,10 +489,10 @@ mod tests {
     #[test]
     fn the_longest_path_wins() {
         let folder = config(
-            r#"{"auths":{"r.io":{"auth":"cjpy"},"r.io/a":{},"r.io/a/b":{"auth":"YjpiCg=="},"r.io/c":{"auth":"Yzpj"}}}"#,
+            r#"{"auths":{"r.io":{"auth":"cjpy"},"r.io/a":{},"r.io/a/b":{"auth":"Ygo6Yg=="},"r.io/c":{"auth":"Yzpj"}}}"#,
         );
         let store = Store::new(Some(folder.path().to_owned()), &Env::default());
-        let fault = "credentials for r.io: @/config.json auths[\"r.io/a/b\"]: the password holds a control character, \
+        let fault = "credentials for r.io: @/config.json auths[\"r.io/a/b\"]: the user name holds a control character, \
                      such as a line end";
         let table = [
             (None, "basic r:r"),

@@ -91,12 +91,18 @@ fn hub_name(host: &str) -> Option<usize> {
     HUB.iter().position(|name| name.eq_ignore_ascii_case(host))
 }
 
-/// What credential helpers are asked for: the key under which `docker login` keeps the registry.
-pub(super) fn server(registry: &str) -> &str {
-    if hub_name(registry).is_some() {
-        "https://index.docker.io/v1/"
-    } else {
-        registry
+/// The keys under which a program keeps the credentials for Docker Hub; helpers are asked for them in this order.
+pub(super) type HubKeys = &'static [&'static str];
+/// Those of `docker login`.
+pub(super) const DOCKER_HUB: HubKeys = &["https://index.docker.io/v1/"];
+/// Those of `podman login`, and of Docker's for what it shares with that.
+pub(super) const PODMAN_HUB: HubKeys = &["docker.io", "https://index.docker.io/v1/"];
+
+/// What credential helpers are asked for, in order, until one has something.
+pub(super) fn keys<'a>(registry: &'a &'a str, hub: HubKeys) -> &'a [&'a str] {
+    match hub_name(registry) {
+        Some(_) => hub,
+        None => std::slice::from_ref(registry),
     }
 }
 
@@ -210,8 +216,20 @@ pub(super) fn read(entry: &Value) -> Result<Option<Credential>, Fault> {
     }
 }
 
+/// A member of an object by its name, in whatever case: that is how the programs read these files that write them.
+pub(super) fn named<'v>(object: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    let in_any_case = || {
+        object
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+    };
+    object
+        .get(name)
+        .or_else(|| in_any_case().map(|(_, value)| value))
+}
+
 fn member<'v>(entry: &'v Map<String, Value>, name: &str, fault: Fault) -> Result<&'v str, Fault> {
-    match entry.get(name) {
+    match named(entry, name) {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err(fault),
@@ -247,16 +265,14 @@ fn pair(auth: &str) -> Result<Option<Credential>, Fault> {
     basic(user, password).map(Some)
 }
 
-/// User name and password as HTTP Basic can carry them (RFC 7617 section 2).
+/// User name and password as HTTP Basic can carry them (RFC 7617 section 2). The password may hold line ends, which
+/// that forbids: keys of service accounts are sent so, and what they are encoded in carries them.
 pub(super) fn basic(user: &str, password: &str) -> Result<Credential, Fault> {
     if user.contains(':') {
         return Err("the user name holds a colon, which HTTP Basic cannot carry (RFC 7617)");
     }
     if user.chars().any(char::is_control) {
         return Err("the user name holds a control character, such as a line end");
-    }
-    if password.chars().any(char::is_control) {
-        return Err("the password holds a control character, such as a line end");
     }
     if user.contains(char::REPLACEMENT_CHARACTER) || password.contains(char::REPLACEMENT_CHARACTER)
     {
@@ -581,10 +597,9 @@ pub(super) mod tests {
                 r#"{"username":"u\n"}"#,
                 "the user name holds a control character, such as a line end",
             ),
-            (
-                r#"{"auth":"dTpwCg=="}"#,
-                "the password holds a control character, such as a line end",
-            ),
+            (r#"{"auth":"dTpwCg=="}"#, "basic u:p\n"),
+            (r#"{"Auth":"dTpw"}"#, "basic u:p"),
+            (r#"{"AUTH":"","auth":"dTpw"}"#, "basic u:p"),
             (
                 r#"{"username":"u","password":"\ufffd"}"#,
                 "user name or password is not UTF-8",

@@ -42,7 +42,7 @@ const COMPLAINTS: [&str; 7] = [
     "command not found",
 ];
 
-/// Asks the helper `name` for the credentials of `registry`. `None`: it has none.
+/// Asks the helper `name` for the credentials under the key `server`. `None`: it has none.
 ///
 /// It is looked for in the absolute folders of `search`, which is the value of `PATH`, and gets at most 30 s.
 ///
@@ -51,7 +51,7 @@ const COMPLAINTS: [&str; 7] = [
 /// [`Cancelled`](crate::error::ErrorKind::Cancelled), else [`Auth`](crate::error::ErrorKind::Auth).
 pub(super) fn get(
     name: &str,
-    registry: &str,
+    server: &str,
     search: Option<&OsStr>,
     deadline: Instant,
     cancelled: &dyn Fn() -> bool,
@@ -70,7 +70,7 @@ pub(super) fn get(
     let deadline = Instant::now()
         .checked_add(PATIENCE)
         .map_or(deadline, |most| most.min(deadline));
-    run(&path, entry::server(registry), deadline, cancelled)
+    run(&path, server, deadline, cancelled)
         .and_then(|answer| answer.judge().map_err(Error::auth))
         .map_err(|e| e.context(&program))
 }
@@ -145,10 +145,11 @@ impl Answer {
         let Value::Object(answer) = &json.0 else {
             return Err("the answer is not a JSON object");
         };
-        match (answer.get("Username"), answer.get("Secret")) {
+        let member = |name| entry::named(answer, name);
+        match (member("Username"), member("Secret")) {
             (None, None) => Ok(None),
             (Some(Value::String(user)), Some(Value::String(secret))) => {
-                if user.is_empty() && secret.is_empty() {
+                if secret.is_empty() && (user.is_empty() || user == TOKEN_USER) {
                     Ok(None)
                 } else if user == TOKEN_USER {
                     entry::identity(secret).map(Some)
@@ -414,6 +415,18 @@ pub(super) mod tests {
                 "",
                 "nothing",
             ),
+            (
+                Exit::Success,
+                r#"{"Username":"<token>","Secret":""}"#,
+                "",
+                "nothing",
+            ),
+            (
+                Exit::Success,
+                r#"{"username":"u","SECRET":"p"}"#,
+                "",
+                "basic u:p",
+            ),
             (Exit::Success, "{}", "", "nothing"),
             (Exit::Success, "", "", "the answer is empty"),
             (Exit::Success, not_found, "", "the answer is not JSON"),
@@ -435,9 +448,9 @@ pub(super) mod tests {
             ),
             (
                 Exit::Success,
-                "{\"Username\":\"u\",\"Secret\":\"\\n\"}",
+                "{\"Username\":\"u\",\"Secret\":\"{\\n}\"}",
                 "",
-                "the password holds a control character, such as a line end",
+                "basic u:{\n}",
             ),
             (
                 Exit::Success,
@@ -509,8 +522,6 @@ pub(super) mod tests {
         let table = [
             ("r.io", "basic get:r.io"),
             ("r.io:5000", "basic get:r.io:5000"),
-            ("index.docker.io", "basic get:https://index.docker.io/v1/"),
-            ("docker.io", "basic get:https://index.docker.io/v1/"),
             (
                 "r.io\nq.io",
                 "docker-credential-x: the registry is nothing that a helper could be asked for",

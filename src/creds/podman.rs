@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Credential;
 use super::docker::{self, Question};
-use super::entry::{Found, Place};
+use super::entry::{self, Found, Place};
 use super::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registries_conf::{AUTH_FILES, Places};
@@ -87,6 +87,7 @@ impl Store {
             search: self.search.as_deref(),
             deadline,
             cancelled,
+            hub: entry::PODMAN_HUB,
         };
         let told = match &self.conf {
             None => None,
@@ -311,6 +312,30 @@ mod tests {
         ];
         let store = Store::new(None, &Env::from_pairs(env));
         assert_eq!(show(&look(&store, "r.io", None).unwrap().0), "identity t");
+    }
+
+    /// podman keeps Docker Hub under its short name, docker under a URL.
+    #[test]
+    fn helpers_for_docker_hub() {
+        let under = |key: &str| {
+            format!(
+                r#"[ "$(cat)" = {key} ] && printf '{{"Username":"u","Secret":"%s"}}' {key} && exit
+                   echo credentials not found in native keychain; exit 1"#
+            )
+        };
+        let folder = helper(&under("docker.io"));
+        let path = folder.path();
+        add_helper(path, "url", &under("https://index.docker.io/v1/"));
+        let env = Env::from_pairs([("PATH", path)]);
+        for (helper, expected) in [
+            ("x", "basic u:docker.io"),
+            ("url", "basic u:https://index.docker.io/v1/"),
+        ] {
+            let text = format!(r#"{{"credHelpers":{{"docker.io":"{helper}"}}}}"#);
+            let store = Store::new(Some(write(path, "auth.json", &text).into()), &env);
+            let (credential, _) = look(&store, "index.docker.io", None).unwrap();
+            assert_eq!(show(&credential), expected);
+        }
     }
 
     /// `credential-helpers` of registries.conf: in their order, with the files where their name is.

@@ -40,8 +40,8 @@ fn made(body: impl FnOnce() -> Result<Creds>) -> *mut rt_creds {
     or(std::ptr::null_mut(), || body().map(give))
 }
 
-/// User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, if the user name holds a colon,
-/// or if either holds a control character. A NULL rt_creds means anonymous.
+/// User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, or if the user name holds a colon
+/// or a control character. A NULL rt_creds means anonymous.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_basic(
     user: *const c_char,
