@@ -64,6 +64,8 @@ pub(crate) struct Authenticator {
     repository: Option<String>,
     own: Scopes,
     learned: Mutex<Scopes>,
+    /// What the host told this transport last: other repositories there may have a token service of their own.
+    told: Mutex<Option<Known>>,
     cache: Arc<TokenCache>,
     credential: Flight<Arc<Held>>,
     /// The number of a credential that did not suffice: the next request asks its source again.
@@ -90,6 +92,7 @@ impl Authenticator {
             repository: subject.repository.map(|r| r.as_str().to_owned()),
             own: subject.actions.scopes(subject.repository),
             learned: Mutex::default(),
+            told: Mutex::default(),
             cache,
             credential: Flight::default(),
             spent: AtomicU64::new(0),
@@ -111,7 +114,19 @@ impl Authenticator {
 
     /// What was learned of the registry's way to authenticate.
     pub(crate) fn known(&self, home: &Origin) -> Option<Known> {
-        self.cache.known(home)
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.clone().or_else(|| self.cache.known(home))
+    }
+
+    fn learn(&self, home: &Origin, known: Known) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
+        self.cache.learn(home, known);
+    }
+
+    fn unlearn(&self, home: &Origin, known: &Known) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.take_if(|told| told == known);
+        self.cache.unlearn(home, known);
     }
 
     /// Whether there are credentials that may have been refused: not where the source had none.
@@ -223,6 +238,10 @@ pub(crate) struct CallSigner<'a> {
     is_apart: bool,
     /// What this call was told last: what the transports share may be forgotten by another one meanwhile.
     told: Option<Known>,
+    /// What it sends would be lost to a 401.
+    has_body: bool,
+    /// Why there is no token of this kind. A service that said no is not asked the same again in a call.
+    failed: Option<(Key, Error)>,
     sent: Sent,
     rounds: Rounds,
     /// When the latest refusal came.
@@ -319,7 +338,12 @@ fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Ste
 }
 
 impl<'a> CallSigner<'a> {
-    pub(crate) fn new(auth: &'a Authenticator, route: &'a Route<'a>, extra: Scopes) -> Self {
+    pub(crate) fn new(
+        auth: &'a Authenticator,
+        route: &'a Route<'a>,
+        extra: Scopes,
+        has_body: bool,
+    ) -> Self {
         let held = auth.credential.now();
         auth.tell_secret(held.as_ref(), route.call);
         Self {
@@ -328,6 +352,8 @@ impl<'a> CallSigner<'a> {
             is_apart: !extra.is_empty(),
             extra,
             told: None,
+            has_body,
+            failed: None,
             sent: Sent::Nothing,
             rounds: Rounds::default(),
             refused: None,
@@ -344,7 +370,7 @@ impl<'a> CallSigner<'a> {
     pub(crate) fn of_ping(auth: &'a Authenticator, route: &'a Route<'a>) -> Self {
         Self {
             is_ping: true,
-            ..Self::new(auth, route, Scopes::default())
+            ..Self::new(auth, route, Scopes::default(), false)
         }
     }
 
@@ -361,7 +387,7 @@ impl<'a> CallSigner<'a> {
 
     fn learn(&mut self, known: Known) {
         self.told = Some(known.clone());
-        self.auth.cache.learn(self.route.policy.home(), known);
+        self.auth.learn(self.route.policy.home(), known);
     }
 
     /// Forgets a challenge that led to no token: it may have been a mistake of that moment, and the next call
@@ -377,7 +403,7 @@ impl<'a> CallSigner<'a> {
             realm: realm.clone(),
             service: service.map(str::to_owned),
         };
-        self.auth.cache.unlearn(self.route.policy.home(), &known);
+        self.auth.unlearn(self.route.policy.home(), &known);
         *self
             .auth
             .learned
@@ -431,6 +457,9 @@ impl<'a> CallSigner<'a> {
             scopes: scopes.clone(),
             creds: self.auth.fingerprint.clone(),
         };
+        if let Some((_, e)) = self.failed.as_ref().filter(|(failed, _)| *failed == key) {
+            return Err(e.clone());
+        }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);
         let call = self.route.call;
         let by = (self.auth.credential.now()).filter(|_| !self.auth.fell_back());
@@ -463,6 +492,7 @@ impl<'a> CallSigner<'a> {
         let got = match got {
             Err(e) if !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::State) => {
                 self.unlearn(realm, service);
+                self.failed = Some((key, e.clone()));
                 return Err(e);
             }
             other => other?,
@@ -507,7 +537,17 @@ impl<'a> CallSigner<'a> {
         }
         match known {
             Known::Bearer { realm, service } => {
-                self.token(&realm, service.as_deref(), budget).map(Some)
+                let is_guess = self.told.is_none() && !self.is_apart;
+                match self.token(&realm, service.as_deref(), budget) {
+                    // Another repository's token service, or one of another time: the answer to the bare request
+                    // decides.
+                    Err(e) if is_guess && !self.has_body && retry::is_refusal(&e) => {
+                        call.log
+                            .info(|| format!("asking {} what it wants: {e}", self.auth.registry));
+                        Ok(None)
+                    }
+                    other => other.map(Some),
+                }
             }
             Known::Basic => {
                 let credential = self.auth.credential(call)?;
@@ -534,6 +574,7 @@ impl Signer for CallSigner<'_> {
                     && self.auth.fall_back(self.route.call, e.message()) =>
             {
                 self.rounds = Rounds::default();
+                self.failed = None;
                 self.sign_once(budget)
             }
             other => other,

@@ -134,6 +134,12 @@ pub(crate) fn is_passing(e: &Error) -> bool {
         || e.http_status().is_some_and(is_transient)
 }
 
+/// Whether a server said no, and will say so again.
+pub(crate) fn is_refusal(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Auth | ErrorKind::Status)
+        && !e.http_status().is_some_and(is_transient)
+}
+
 /// The pause a server asks for (RFC 9110 section 10.2.3).
 pub(crate) fn asked_for(headers: &HeaderMap) -> Option<Duration> {
     headers

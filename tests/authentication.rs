@@ -75,6 +75,61 @@ fn token(text: &str) -> Answer {
     Answer::ok(format!(r#"{{"token":"{text}"}}"#))
 }
 
+/// Repositories of one registry may have token services of their own, or need no token at all: what one was told is
+/// a guess for another, which the registry itself settles.
+#[test]
+fn a_token_service_for_each_repository() {
+    let server = Server::start(|r| {
+        let scope = r.query.clone();
+        match (r.path.as_str(), r.bearer()) {
+            ("/one/token", _) if scope.contains("one") => token("of-one"),
+            ("/two/token", _) if scope.contains("two") => token("of-two"),
+            ("/one/token" | "/two/token", _) => Answer::error(403, "DENIED", "not here"),
+            ("/v2/public/x", None) => Answer::ok("fine"),
+            ("/v2/one/x", Some("of-one")) | ("/v2/two/x", Some("of-two")) => Answer::ok("fine"),
+            ("/v2/one/x", _) => Answer::challenge(r#"Bearer realm="/one/token""#),
+            ("/v2/two/x", _) => Answer::challenge(r#"Bearer realm="/two/token""#),
+            ("/v2/denied/x", _) => Answer::challenge(r#"Bearer realm="/two/token""#),
+            _ => Answer::new(401),
+        }
+    });
+    let mut options = options();
+    options.set_number("share-tokens", 1).unwrap();
+    let at = |repository: &str| {
+        let name = format!("{}/{repository}", server.authority());
+        Transport::new(&name, Actions::pull(), Some(&user()), Some(&options)).unwrap()
+    };
+    let [one, two, public, denied] = ["one", "two", "public", "denied"].map(at);
+    for transport in [&one, &two, &public] {
+        assert_eq!(get(transport).unwrap(), b"fine");
+    }
+    // A service that said no is not asked the same twice in a call.
+    let before = seen(&server).len();
+    let e = get(&denied).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Auth, "{e}");
+    assert_eq!(
+        seen(&server).split_off(before),
+        [
+            format!("GET /two/token {BASIC}"),
+            "GET /v2/denied/x -".to_owned()
+        ]
+    );
+    // Each keeps to what it was told.
+    let before = seen(&server).len();
+    for transport in [&one, &two, &one, &two] {
+        assert_eq!(get(transport).unwrap(), b"fine");
+    }
+    assert_eq!(seen(&server).len(), before + 4);
+    // A body that cannot be sent again does not go out for nothing.
+    let fourth = at("denied");
+    let mut put = Request::new(Some("PUT"), "./x");
+    let before = seen(&server).len();
+    put.body(Source::bytes(b"body"));
+    assert!(fourth.request(&put, None).is_err());
+    let puts = seen(&server).split_off(before);
+    assert!(puts.iter().all(|line| line.contains("/token")), "{puts:?}");
+}
+
 /// The key of a service account is a password of several lines, also where it goes by POST.
 #[test]
 fn passwords_of_lines() {

@@ -117,12 +117,12 @@ pub unsafe extern "C" fn rt_options_set_log(
         // SAFETY: the header's rules for handles.
         let mut held = unsafe { lend_mut::<COptions>(o)? };
         let options = &mut held.options;
-        let level = Level::from_number(level)
-            .ok_or_else(|| Error::argument("level is none of RT_LOG_..."))?;
         let Some(f) = f else {
             options.clear_log();
             return Ok(());
         };
+        let level = Level::from_number(level)
+            .ok_or_else(|| Error::argument("level is none of RT_LOG_..."))?;
         options.set_log(
             level,
             Arc::new(move |level, line| {
