@@ -735,8 +735,22 @@ pub(crate) fn explain_refusal(headers: &HeaderMap, had_credentials: bool) -> Str
         wants @ Verdict::None { .. } => {
             format!("the challenge cannot be answered: {}", describe(&wants))
         }
-        _ if had_credentials => "the credentials were refused, or do not suffice".to_owned(),
-        _ => "credentials are needed".to_owned(),
+        wants => {
+            let said = match wants {
+                Verdict::Bearer(c) => [c.error, c.error_description],
+                _ => [None, None],
+            };
+            let said: Vec<String> = said.into_iter().flatten().collect();
+            let why = if had_credentials {
+                "the credentials were refused, or do not suffice"
+            } else {
+                "credentials are needed"
+            };
+            match said.is_empty() {
+                true => why.to_owned(),
+                false => format!("{why} ({})", said.join(": ")),
+            }
+        }
     }
 }
 
@@ -999,6 +1013,7 @@ mod tests {
             service: None,
             scope: Vec::new(),
             error: error.map(str::to_owned),
+            error_description: None,
         })
     }
 

@@ -69,16 +69,20 @@ pub(crate) struct BearerChallenge {
     pub(crate) scope: Vec<String>,
     /// Why the request was refused, such as `invalid_token`.
     pub(crate) error: Option<String>,
+    /// The same for people.
+    pub(crate) error_description: Option<String>,
 }
 
 impl BearerChallenge {
     fn of(challenge: &Challenge, realm: &str) -> Self {
         let scope = challenge.param("scope").unwrap_or_default();
+        let words = |name| challenge.text(name).map(|text| capped(text, MAX_WORDS));
         Self {
             realm: realm.to_owned(),
             service: challenge.text("service").map(str::to_owned),
             scope: scope.split_ascii_whitespace().map(str::to_owned).collect(),
-            error: challenge.text("error").map(|text| capped(text, MAX_WORDS)),
+            error: words("error"),
+            error_description: words("error_description"),
         }
     }
 }
@@ -287,8 +291,9 @@ impl<'a> Scanner<'a> {
         let pads = self.take(|b| b == b'=').len();
         self.skip(is_space);
         let alone = matches!(self.rest, [] | [b',', ..]);
-        // In these two `name=` is a parameter without a value: they have no token68.
+        // In these two `name=` is a parameter without a value: only what can be no name is a token68.
         let known = matches!(scheme, "basic" | "bearer");
+        let known = known && !before.iter().take(body).any(|b| *b == b'/');
         if body == 0 || !alone || known {
             self.rest = before;
             return None;
@@ -469,6 +474,16 @@ mod tests {
             ),
             (
                 "R7",
+                vec![r#"Bearer abc/def==, Basic realm="x""#],
+                vec!["bearer #abc/def==", "basic realm=x"],
+            ),
+            (
+                "R7",
+                vec![r#"Basic YWJj/+==, Bearer realm="R""#],
+                vec!["basic #YWJj/+==", "bearer realm=R"],
+            ),
+            (
+                "R7",
                 vec!["Negotiate YWJj/+== ,Basic"],
                 vec!["negotiate #YWJj/+==", "basic"],
             ),
@@ -568,6 +583,7 @@ mod tests {
                 service: service.map(str::to_owned),
                 scope: scope.iter().map(|s| (*s).to_owned()).collect(),
                 error: None,
+                error_description: None,
             })
         };
         let none = |schemes: &[&str], bearer_without_realm| Verdict::None {

@@ -92,7 +92,8 @@ pub(crate) fn check_answer(
 /// The offset at which an upload goes on, from the `Range: 0-last` of the answer to a chunk or a status
 /// request. `None` when there is no such field.
 ///
-/// Servers that hold nothing yet may say `0-0`, as they do for one byte: who has sent nothing goes on at 0.
+/// Servers that hold nothing yet may say `0-0`, as they do for one byte: who has sent nothing goes on at 0. Others
+/// say `0--1` then.
 ///
 /// # Errors
 /// [`Protocol`](crate::error::ErrorKind::Protocol) when the value is no range or does not begin at 0.
@@ -108,7 +109,7 @@ pub(crate) fn upload_range(value: Option<&str>) -> Result<Option<u64>> {
     };
     let next = match interval(range) {
         Some((0, last)) => last.checked_add(1),
-        _ => None,
+        _ => (range == b"0--1").then_some(0),
     };
     next.map(Some).ok_or_else(|| {
         Error::protocol(format!(
@@ -287,7 +288,8 @@ mod tests {
             (Some("0-99999999999999999999"), None),
             (Some("5-10"), None),
             (Some("1-0"), None),
-            (Some("0--1"), None),
+            (Some("0--1"), Some(Some(0))),
+            (Some("0--2"), None),
             (Some("0-+1"), None),
             (Some("0-"), None),
             (Some("-63"), None),

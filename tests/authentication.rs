@@ -130,6 +130,23 @@ fn a_token_service_for_each_repository() {
     assert!(puts.iter().all(|line| line.contains("/token")), "{puts:?}");
 }
 
+/// What a challenge says is all there is to tell of an answer to HEAD.
+#[test]
+fn what_the_challenge_says() {
+    let server = Server::start(|r| match r.bearer() {
+        _ if r.path == "/token" => token("narrow"),
+        Some(_) => Answer::challenge(
+            r#"Bearer realm="/token",error="access_denied",error_description="ask the owner of a/b""#,
+        ),
+        None => Answer::challenge(r#"Bearer realm="/token""#),
+    });
+    let transport = transport(&server, Some(&user()), &options());
+    let e = transport.manifest_head("v1", None).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Auth);
+    let said = "do not suffice (access_denied: ask the owner of a/b)";
+    assert!(e.message().ends_with(said), "{e}");
+}
+
 /// The key of a service account is a password of several lines, also where it goes by POST.
 #[test]
 fn passwords_of_lines() {

@@ -31,7 +31,7 @@ pub(super) fn plan(folders: &str, own: &Host) -> Result<Option<Plan>> {
         for (server, table) in root.tables("host")? {
             hosts.push(host(&file, server, table, own, true)?);
         }
-        let server = root.text("server")?;
+        let server = root.text("server")?.filter(|server| !server.is_empty());
         hosts.push(match server {
             Some(server) => host(&file, server, root, own, false)?,
             None => {
@@ -116,10 +116,12 @@ fn root(url: &Url, as_it_is: bool) -> Result<Url> {
 }
 
 fn settings(file: &Path, table: Table<'_>, host: &mut Host) -> Result<()> {
-    if let Some(names) = table.texts("capabilities")? {
+    // None at all are all there are by default.
+    let names = table.texts("capabilities")?.unwrap_or_default();
+    if !names.is_empty() {
         host.serves = Serves::default();
         for name in names {
-            match name {
+            match name.to_ascii_lowercase().as_str() {
                 "pull" => {
                     host.serves.digests = true;
                     host.serves.blobs = true;
@@ -235,6 +237,14 @@ mod tests {
                 vec![
                     "https://m.example/v2/a/b db ns=r.example",
                     "https://n.example/v2/a/b t ns=r.example",
+                    home,
+                ],
+            ),
+            (
+                "server = \"\"\n[host.\"https://m.example\"]\ncapabilities = [\"Pull\"]\n[host.\"https://n.example\"]\ncapabilities = []",
+                vec![
+                    "https://m.example/v2/a/b db ns=r.example",
+                    "https://n.example/v2/a/b tdb ns=r.example",
                     home,
                 ],
             ),

@@ -28,6 +28,13 @@ static rt_status new_status(const char *name, uint32_t actions)
     return status;
 }
 
+static void on_log(void *user, int32_t level, const char *line)
+{
+    (void)user;
+    (void)level;
+    (void)line;
+}
+
 int main(int argc, char **argv)
 {
     rt_transport *t = NULL;
@@ -72,7 +79,8 @@ int main(int argc, char **argv)
     CHECK(rt_options_set_str(o, "proxy", "ftp://user:secret@p:1") == RT_E_ARG);
     CHECK(strstr(rt_options_error(o), "proxy") != NULL && strstr(rt_options_error(o), "secret") == NULL);
     CHECK(rt_options_set_int(o, "retries", 3) == RT_OK && rt_options_error(o) == NULL);
-    CHECK(rt_options_set_log(o, 99, NULL, NULL, NULL) == RT_E_ARG);
+    CHECK(rt_options_set_log(o, 99, on_log, NULL, NULL) == RT_E_ARG);
+    CHECK(rt_options_set_log(o, 0, NULL, NULL, NULL) == RT_OK);
     CHECK(rt_creds_basic("a:b", "c") == NULL && rt_creds_basic(NULL, "c") == NULL);
     CHECK(rt_creds_basic("a\n", "c") == NULL && rt_creds_bearer("a b") == NULL);
     CHECK(rt_creds_refresh("") == NULL);
