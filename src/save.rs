@@ -16,6 +16,7 @@ use crate::file::{beside, file_error, sync_folder};
 use crate::net::BUFFER;
 use crate::net::call::Call;
 use crate::op::Op;
+use crate::retry;
 use crate::transport::Transport;
 use crate::verify::{Content, Verified};
 
@@ -25,7 +26,7 @@ impl Transport {
     ///
     /// # Errors
     /// Those of [`blob_get`](Transport::blob_get), and [`Io`](crate::error::ErrorKind::Io). After a failure of
-    /// the network the partial download stays; after one of the digest it is removed.
+    /// the network, and a refusal that may pass, the partial download stays; after one of the digest it is removed.
     pub fn blob_save(&self, digest: &str, path: &Path, op: Option<&Op>) -> Result<()> {
         let digest: Digest = digest.parse()?;
         let place = Place::new(self, digest.clone())?;
@@ -37,13 +38,7 @@ impl Transport {
         let continued = partial.length > 0;
         match fill(&place, &mut partial, &call) {
             // What an earlier call left may have been of another blob, or damaged.
-            Err(e)
-                if continued
-                    && matches!(
-                        e.kind(),
-                        ErrorKind::Digest | ErrorKind::Protocol | ErrorKind::Status
-                    ) =>
-            {
+            Err(e) if continued && is_about_the_blob(&e) => {
                 call.log
                     .info(|| format!("the partial download of {digest} is of no use: {e}"));
                 partial.clear()?;
@@ -52,6 +47,17 @@ impl Transport {
             other => other?,
         }
         partial.commit()
+    }
+}
+
+/// Whether a failure says something of the blob or of what is there of it, and not that it cannot be had now.
+fn is_about_the_blob(e: &Error) -> bool {
+    match e.kind() {
+        ErrorKind::Digest | ErrorKind::Protocol => true,
+        ErrorKind::Status => !e
+            .http_status()
+            .is_some_and(|status| status == 403 || retry::is_transient(status)),
+        _ => false,
     }
 }
 

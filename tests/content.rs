@@ -1719,6 +1719,47 @@ fn what_failed_saves_leave() {
     }
 }
 
+/// What may pass by itself, or is about who asks, leaves the part where it is, and nothing else is asked for at once; what
+/// says that there is no such blob, or no such part of it, does not.
+#[test]
+fn what_refusals_leave_of_a_part() {
+    let data = noise("refused", 300_000);
+    let digest = sha256(&data);
+    for (status, stays) in [
+        (401, true),
+        (403, true),
+        (408, true),
+        (429, true),
+        (500, true),
+        (502, true),
+        (503, true),
+        (504, true),
+        (400, false),
+        (404, false),
+        (410, false),
+        (416, false),
+    ] {
+        let own = data.clone();
+        let refuses = AtomicUsize::new(0);
+        let server = Server::start(move |_| match refuses.fetch_add(1, Ordering::SeqCst) {
+            0 => Answer::ok(own.as_slice()).cut_after(100_000),
+            _ => Answer::new(status),
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("blob");
+        let save =
+            || transport(&server, &with(&[("retries", 0)])).blob_save(&digest, &target, None);
+        save().unwrap_err();
+        let left = partial(folder.path());
+        let kept = std::fs::read(&left).unwrap();
+        assert!(!kept.is_empty() && data.starts_with(&kept));
+        server.clear();
+        assert_eq!(save().unwrap_err().http_status(), Some(status));
+        assert_eq!(std::fs::read(&left).ok(), stays.then_some(kept), "{status}");
+        assert_eq!(server.count(), if stays { 1 } else { 2 }, "{status}");
+    }
+}
+
 /// Where a blob is saved to: links are replaced, folders and missing places are errors.
 #[test]
 fn targets_of_saves() {
