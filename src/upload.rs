@@ -148,10 +148,9 @@ impl Transport {
         let answer = self.ask(&Ask::new("HEAD", url), call, &mut self.budget())?;
         match answer.status {
             200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
-            // Whether a registry answers HEAD here is no reason not to push.
-            200 | 404 => Ok(None),
-            _ if answer.refuses_head() => Ok(None),
-            _ => Err(self.refusal("HEAD", answer)),
+            401 | 429 => Err(self.refusal("HEAD", answer)),
+            // Who may not ask, or asks in vain, may push all the same.
+            _ => Ok(None),
         }
     }
 
@@ -174,13 +173,14 @@ impl Transport {
                 Ok(Mounted::Done(answer))
             }
             202 => Session::of(self, answer, digest.algorithm(), call).map(Mounted::Begun),
-            400..=499 if answer.status != 429 => {
+            429 => Err(self.refusal("POST", answer)),
+            // Without a mount it may do better. Also 401: that may be about the other repository.
+            status => {
                 call.log
-                    .info(|| format!("mount from {from} refused with {}", answer.status));
+                    .info(|| format!("mount from {from} refused with {status}"));
                 answer.body.discard();
                 Ok(Mounted::Refused)
             }
-            _ => Err(self.refusal("POST", answer)),
         }
     }
 

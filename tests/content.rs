@@ -2339,6 +2339,41 @@ fn blobs_that_are_there() {
     }
 }
 
+/// Whether a blob is there is asked, and a mount tried, to save the sending: when that is refused, the blob is sent. Not when
+/// the registry wants credentials, or fewer requests.
+#[test]
+fn a_refused_question_is_no_reason_not_to_push() {
+    let digest = sha256(b"hello");
+    let put = |from: Option<&str>, refusal: u16| {
+        let mounts = from.is_some();
+        let server = Server::start(move |request| match request.method.as_str() {
+            "HEAD" => Answer::new(if mounts { 404 } else { refusal }),
+            "POST" if request.query.contains("mount") => Answer::new(refusal),
+            "POST" => Answer::new(202).header("Location", "/u"),
+            _ => Answer::new(201),
+        });
+        let put = transport(&server, &with(&[("retries", 0)])).blob_put(
+            Some(&digest),
+            &Source::bytes(*b"hello"),
+            from,
+            None,
+        );
+        let status = put.map_or_else(|e| e.http_status(), |_| None);
+        (status, steps(&server).join(", "))
+    };
+    for status in [400, 403, 405, 409, 410, 415, 418, 500, 501, 503] {
+        assert_eq!(put(None, status), (None, "POST, PUT".into()), "{status}");
+    }
+    for status in [200, 204, 303, 400, 401, 403, 404, 405, 500, 501, 503] {
+        let sent = (None, "POST, POST, PUT".into());
+        assert_eq!(put(Some("c/d"), status), sent, "{status}");
+    }
+    for status in [401, 429] {
+        assert_eq!(put(None, status), (Some(status), String::new()));
+    }
+    assert_eq!(put(Some("c/d"), 429), (Some(429), "POST".into()));
+}
+
 /// An upload that is begun anew, after a mount or not, is for a digest by the same algorithm.
 #[test]
 fn the_algorithm_of_an_upload_stays() {
