@@ -164,7 +164,9 @@ impl References {
                 .and_then(Value::as_u64)
                 .ok_or_else(|| bad("a descriptor has no size"))?;
             let kind = kind(&descriptor).unwrap_or_default();
-            let foreign = descriptor.get("urls").is_some() || media_type::is_foreign(&kind);
+            let urls = descriptor.get("urls").and_then(Value::as_array);
+            let foreign =
+                urls.is_some_and(|urls| !urls.is_empty()) || media_type::is_foreign(&kind);
             blobs.push(BlobRef {
                 digest: digest(&descriptor)?,
                 size,
@@ -277,6 +279,8 @@ fn copy_blob(route: &Route<'_>, blob: &BlobRef, moved: &AtomicU64) -> Result<()>
         place,
         call: Arc::clone(&route.src_call),
         response: None,
+        left: blob.size,
+        size: blob.size,
         missing: Arc::default(),
     };
     let missing = Arc::clone(&reader.missing);
@@ -301,6 +305,9 @@ struct Fetch {
     place: Place,
     call: Arc<Call>,
     response: Option<Response>,
+    /// What is to come of the size that its descriptor tells.
+    left: u64,
+    size: u64,
     missing: Arc<AtomicBool>,
 }
 
@@ -319,11 +326,22 @@ impl ReadBytes for Fetch {
                 }
             },
         };
-        response.read(buf)
+        let n = response.read(buf)?;
+        if n == 0 && self.left > 0 && !buf.is_empty() {
+            return Err(Error::digest(format!(
+                "{} has {} bytes, not {} as its descriptor says",
+                self.place,
+                self.size - self.left,
+                self.size
+            )));
+        }
+        self.left = self.left.saturating_sub(n as u64);
+        Ok(n)
     }
 
     fn rewind(&mut self) -> bool {
         self.response = None;
+        self.left = self.size;
         true
     }
 }

@@ -86,8 +86,10 @@ impl Transport {
         match session.put(&tally, digest) {
             Ok((answer, digest)) => Ok(self.stored(answer, digest)),
             Err(e) => {
-                session.give_up(&e);
-                Err(e)
+                let of_source = tally.failure();
+                session.give_up(&e, of_source.is_some());
+                // Where it was to be sent has no part in it.
+                Err(of_source.unwrap_or(e))
             }
         }
     }
@@ -788,11 +790,12 @@ impl Session {
     }
 
     /// Tells the registry that the upload is given up. Not after an attempt to commit, which ends an upload
-    /// either way, nor to a registry that breaks the protocol or knows of no upload, nor when the call has no time left
-    /// for it.
-    fn give_up(&mut self, why: &Error) {
+    /// either way unless it was the source that failed, nor to a registry that breaks the protocol or knows of no upload,
+    /// nor when the call has no time left for it.
+    fn give_up(&mut self, why: &Error, is_of_source: bool) {
         let is_broken = matches!(why.kind(), ErrorKind::Protocol | ErrorKind::Network);
-        if !self.committing && !is_broken && !is_gone(why) && self.call.check().is_ok() {
+        let is_over = self.committing || is_broken || is_gone(why);
+        if (is_of_source || !is_over) && self.call.check().is_ok() {
             self.abandon();
         }
     }
@@ -839,6 +842,8 @@ struct Tally {
 struct Count {
     hasher: Hasher,
     position: u64,
+    /// Why the last attempt to read it failed.
+    failure: Option<Error>,
 }
 
 impl Tally {
@@ -846,6 +851,7 @@ impl Tally {
         let count = Arc::new(Mutex::new(Count {
             hasher: Hasher::new(algorithm),
             position: 0,
+            failure: None,
         }));
         let tee = Tee {
             source: source.clone(),
@@ -868,6 +874,14 @@ impl Tally {
 
     fn is_at(&self, position: u64) -> bool {
         self.position() == position
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.count
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failure
+            .take()
     }
 
     /// The digest of what was read.
@@ -897,17 +911,28 @@ struct Tee {
     count: Arc<Mutex<Count>>,
 }
 
-impl ReadBytes for Tee {
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+impl Tee {
+    fn read_source(&mut self, buf: &mut [u8]) -> Result<usize> {
         let opened = match &mut self.opened {
             Some(opened) => opened,
             None => self.opened.insert(self.source.open(0)?),
         };
-        let n = opened.read_some(buf)?;
+        opened.read_some(buf)
+    }
+}
+
+impl ReadBytes for Tee {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let result = self.read_source(buf);
         let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        count.hasher.update(buf.get(..n).unwrap_or_default());
-        count.position += n as u64;
-        Ok(n)
+        match &result {
+            Ok(n) => {
+                count.hasher.update(buf.get(..*n).unwrap_or_default());
+                count.position += *n as u64;
+            }
+            Err(e) => count.failure = Some(e.clone()),
+        }
+        result
     }
 
     fn rewind(&mut self) -> bool {
@@ -919,6 +944,7 @@ impl ReadBytes for Tee {
                 *count = Count {
                     hasher: Hasher::new(self.algorithm),
                     position: 0,
+                    failure: None,
                 };
                 true
             }

@@ -16,7 +16,7 @@ use registry_transport::source::Source;
 use registry_transport::transport::{Actions, Transport};
 use support::client::{get, options, transport, with};
 use support::registry::{
-    OCI_INDEX, OCI_MANIFEST, Registry, Settings, noise, serve_bytes, sha256, sha512,
+    OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Registry, Settings, noise, serve_bytes, sha256, sha512,
 };
 use support::server::{Answer, Gate, Request as Got, Server, lock, script};
 
@@ -643,6 +643,53 @@ fn copies_of_an_index_of_blobs() {
     assert!(to.manifest("a/b", "v1").is_some());
     for text in ["layer", "config"] {
         assert!(to.blob("a/b", &sha256(text.as_bytes())).is_some(), "{text}");
+    }
+}
+
+/// A layer that the source does not have is an error, unless its descriptor says where else it is; and so is a size that
+/// the blob does not have. Either way no upload stays open at the target, and the error is about the source.
+#[test]
+fn copies_of_what_is_not_there() {
+    let absent = sha256(b"absent");
+    let urls = |urls| serde_json::json!({"mediaType": OCI_LAYER, "digest": absent, "size": 6, "urls": urls});
+    let sized = |size| serde_json::json!({"mediaType": OCI_LAYER, "digest": sha256(b"there"), "size": size});
+    let missing = Some((ErrorKind::Status, Some(404)));
+    for (what, layer, wanted) in [
+        ("no urls", urls(serde_json::Value::Null), missing),
+        ("an empty list", urls(serde_json::json!([])), missing),
+        (
+            "urls",
+            urls(serde_json::json!(["https://example.com/"])),
+            None,
+        ),
+        ("too large", sized(30), Some((ErrorKind::Digest, None))),
+        ("its size", sized(5), None),
+    ] {
+        let from = Registry::open();
+        from.put_blob("a/b", "there");
+        let config = from.seed("a/b", "image", 0).config;
+        let image = serde_json::json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json(), "layers": [layer],
+        });
+        from.put_manifest("a/b", Some("v1"), OCI_MANIFEST, image.to_string());
+        let (from, to) = (from.start(None), Registry::open());
+        let registry = Arc::clone(&to);
+        // It takes manifests of what it does not have.
+        let server = Server::start(move |request| match request.method.as_str() {
+            "PUT" if request.path.contains("/manifests/") => Answer::new(201),
+            _ => registry.answer(request),
+        });
+        let [source, target] =
+            [&from, &server].map(|server| transport(server, &with(&[("retries", 0)])));
+        let copied = copy(&source, "v1", &target, "v1", None);
+        if let Err(e) = &copied {
+            let message = e.message();
+            assert!(message.contains(&from.authority()), "{what}: {e}");
+            assert!(!message.contains(&server.authority()), "{what}: {e}");
+        }
+        let got = copied.err().map(|e| (e.kind(), e.http_status()));
+        assert_eq!(got, wanted, "{what}");
+        assert_eq!(to.open_uploads(), 0, "{what}");
     }
 }
 
