@@ -36,7 +36,9 @@ pub(crate) fn judge(e: &Error) -> Verdict {
             | ErrorKind::Tls
             | ErrorKind::Timeout
             | ErrorKind::Auth
-            | ErrorKind::Protocol,
+            | ErrorKind::Protocol
+            // Certificates of its own that cannot be read.
+            | ErrorKind::Io,
             _,
         ) => Verdict::Shun,
         // Wrong bytes are somebody's attack or damage that has to be looked at: passing them over in silence
@@ -109,7 +111,7 @@ mod tests {
             (Error::limit("x"), Verdict::Final),
             (Error::argument("x"), Verdict::Final),
             (Error::state("x"), Verdict::Final),
-            (Error::io("x"), Verdict::Final),
+            (Error::io("x"), Verdict::Shun),
         ] {
             assert_eq!(judge(&e), want, "{e:?}");
         }

@@ -1,11 +1,16 @@
 //! Files that appear only when they are complete.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, Result};
+
+/// Longest name of a file, in bytes, that file systems commonly take.
+const MAX_NAME: usize = 255;
 
 /// A file that takes its target's place when it is committed. Until then it has no name where the system can do
 /// that, so that nothing of it stays if the process is killed; else a temporary one beside the target.
@@ -136,14 +141,33 @@ fn link(_: &File, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// A hidden name beside `target`.
+/// A hidden name beside `target`, which is to be a file: a device, pipe or folder that is there must not be lost.
 pub(crate) fn beside(target: &Path, mark: &str) -> Result<PathBuf> {
+    let is_folder = target.as_os_str().as_bytes().ends_with(b"/");
     let name = target
         .file_name()
-        .ok_or_else(|| Error::argument(format!("{} names no file", target.display())))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{mark}.part"));
+        .filter(|_| !is_folder)
+        .ok_or_else(|| Error::argument(format!("\"{}\" names no file", target.display())))?;
+    if let Some(there) = std::fs::symlink_metadata(target)
+        .ok()
+        .map(|m| m.file_type())
+    {
+        if !there.is_file() && !there.is_symlink() {
+            let code = if there.is_dir() {
+                libc::EISDIR
+            } else {
+                libc::EEXIST
+            };
+            let message = format!("{} is in the way: it is no file", target.display());
+            return Err(Error::io(message).with_os_code(Some(code)));
+        }
+    }
+    let mark = format!(".{mark}.part");
+    let most = MAX_NAME - 1 - mark.len();
+    let name = name.as_bytes();
+    let mut hidden = OsString::from(".");
+    hidden.push(OsStr::from_bytes(name.get(..most).unwrap_or(name)));
+    hidden.push(mark);
     Ok(target.with_file_name(hidden))
 }
 
@@ -199,10 +223,24 @@ mod tests {
             // What fails in the end leaves nothing either.
             let occupied = folder.path().join("folder");
             std::fs::create_dir(&occupied).unwrap();
-            let mut pending = create(&occupied).unwrap();
+            assert!(create(&occupied).is_err());
+            std::fs::remove_dir(&occupied).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(&occupied).status();
+            assert!(made.unwrap().success());
+            assert!(create(&occupied).is_err(), "a pipe is not replaced");
+            assert!(create(&folder.path().join("new/")).is_err());
+            let late = folder.path().join("late");
+            let mut pending = create(&late).unwrap();
             pending.write(b"whole").unwrap();
+            std::fs::create_dir(&late).unwrap();
             assert!(pending.commit().is_err());
-            assert_eq!(count(), 3);
+            assert_eq!(count(), 4);
+            // The longest name there can be.
+            let long = folder.path().join("x".repeat(MAX_NAME));
+            let mut pending = create(&long).unwrap();
+            pending.write(b"whole").unwrap();
+            pending.commit().unwrap();
+            assert_eq!(std::fs::read(&long).unwrap(), b"whole");
             assert!(create(Path::new("/")).is_err());
             assert!(create(Path::new("/no/such/folder/x")).is_err());
         }

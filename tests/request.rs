@@ -1423,10 +1423,8 @@ fn retry_after() {
         (vec!["120".to_owned()], Some(120)),
         (vec!["2".to_owned()], Some(2)),
         (vec![date(3600)], Some(3600)),
-        (
-            vec!["99999999999999999999".to_owned()],
-            Some(u64::from(u32::MAX)),
-        ),
+        (vec!["99999999999999999999".to_owned()], Some(86_400)),
+        (vec![date(30 * 86_400)], Some(86_400)),
         (vec!["120".to_owned(), "60".to_owned()], Some(120)),
         (vec!["120, 60".to_owned()], Some(120)),
         (vec!["0".to_owned()], None),

@@ -58,7 +58,8 @@ impl Config {
         } else if !config.read(Path::new(value))? {
             return Err(Error::io(format!(
                 "{value}, which option registries-conf names, does not exist"
-            )));
+            ))
+            .with_os_code(Some(libc::ENOENT)));
         }
         Ok(Some(config))
     }

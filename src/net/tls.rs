@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::client::UnbufferedClientConnection;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
@@ -195,13 +195,8 @@ impl Trust {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let chain = read_pem_certs(cert)?;
-                let key_der = PrivateKeyDer::from_pem_file(key).map_err(|e| {
-                    Error::tls(format!(
-                        "cannot read the private key in {}: {}",
-                        key.display(),
-                        pem_error(&e)
-                    ))
-                })?;
+                let key_der = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|e| unreadable("the private key in", key, &e))?;
                 builder.with_client_auth_cert(chain, key_der).map_err(|e| {
                     Error::tls(format!(
                         "the client certificate in {} cannot be used: {e}",
@@ -281,13 +276,7 @@ fn store(certs: Vec<CertificateDer<'static>>) -> RootCertStore {
 fn read_pem_certs(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certs: Vec<_> = CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
-        .map_err(|e| {
-            Error::tls(format!(
-                "cannot read certificates from {}: {}",
-                file.display(),
-                pem_error(&e)
-            ))
-        })?;
+        .map_err(|e| unreadable("certificates from", file, &e))?;
     if certs.is_empty() {
         return Err(Error::tls(format!(
             "{} holds no certificate in PEM form",
@@ -297,12 +286,19 @@ fn read_pem_certs(file: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(certs)
 }
 
-/// Says what is wrong with a PEM file without quoting it: it may be a key.
-fn pem_error(e: &rustls::pki_types::pem::Error) -> String {
-    use rustls::pki_types::pem::Error as Pem;
+fn unreadable(what: &str, file: &Path, e: &pem::Error) -> Error {
+    let message = format!("cannot read {what} {}: {}", file.display(), pem_error(e));
     match e {
-        Pem::Io(e) => e.to_string(),
-        Pem::NoItemsFound => "nothing of that kind in it".to_owned(),
+        pem::Error::Io(e) => Error::io(message).with_os_code(e.raw_os_error()),
+        _ => Error::tls(message),
+    }
+}
+
+/// Says what is wrong with a PEM file without quoting it: it may be a key.
+fn pem_error(e: &pem::Error) -> String {
+    match e {
+        pem::Error::Io(e) => e.to_string(),
+        pem::Error::NoItemsFound => "nothing of that kind in it".to_owned(),
         _ => "it is not in PEM form".to_owned(),
     }
 }
