@@ -453,6 +453,7 @@ impl Body {
 
     /// Reads and forgets a short rest, so that the connection can be used again. Bytes that came of it.
     pub(crate) fn discard(mut self) -> usize {
+        self.call.enter_phase(Phase::Rest);
         self.read_what_comes(BUFFER)
             .map_or(0, |(rest, _)| rest.len())
     }

@@ -886,3 +886,25 @@ fn broken_handshakes() {
     assert_eq!(error.kind(), ErrorKind::Network, "{error}");
     assert_eq!(tried.load(Ordering::SeqCst), 3);
 }
+
+/// What an answer says besides its challenge or its Location is not waited for.
+#[test]
+fn the_rest_of_an_answer_does_not_come() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let server = Server::start(move |r| {
+        let slow = |answer: Answer| answer.body(vec![b' '; 5000]).stall_after(10, &held);
+        match (r.path.as_str(), r.basic()) {
+            (_, None) => slow(Answer::challenge("Basic realm=\"r\"")),
+            ("/v2/old", _) => slow(Answer::redirect(307, "/v2/new")),
+            _ => Answer::ok("fine"),
+        }
+    });
+    let creds = Creds::basic("user", "password").unwrap();
+    let own = with(&[("retries", 0), ("timeout-ms", 30_000)]);
+    let name = server.authority();
+    let t = Transport::new(&name, Actions::catalog(), Some(&creds), Some(&own)).unwrap();
+    assert_eq!(get(&t, "/v2/old").unwrap(), b"fine");
+    assert_eq!(server.count(), 3);
+    gate.open();
+}

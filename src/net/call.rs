@@ -132,7 +132,12 @@ pub(crate) enum Phase {
     Head,
     /// A body moves, in either direction.
     Body,
+    /// What is left of an answer is read for the connection's sake alone.
+    Rest,
 }
+
+/// Longest time in the phase [`Phase::Rest`]: another connection is had sooner.
+const REST: Duration = Duration::from_millis(250);
 
 impl Call {
     pub(crate) fn new(op: Option<&Op>, options: &Options, closes: &Arc<CloseCount>) -> Arc<Self> {
@@ -332,6 +337,11 @@ impl Call {
                         "no answer within response-timeout-ms, {} ms",
                         self.limits.response.as_millis()
                     )));
+                }
+            }
+            Phase::Rest => {
+                if now.duration_since(attempt.since) >= REST {
+                    return Err(Error::slow("the rest of the answer does not come"));
                 }
             }
             Phase::Body => {
