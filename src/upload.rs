@@ -87,7 +87,9 @@ impl Transport {
             Ok((answer, digest)) => Ok(self.stored(answer, digest)),
             Err(e) => {
                 let of_source = tally.failure();
-                session.give_up(&e, of_source.is_some());
+                // What became shorter, or cannot be sent again.
+                let is_short = matches!(e.kind(), ErrorKind::Argument | ErrorKind::State);
+                session.give_up(&e, is_short || of_source.is_some());
                 // Where it was to be sent has no part in it.
                 Err(of_source.unwrap_or(e))
             }
@@ -326,7 +328,7 @@ impl Upload {
 /// How far the registry says an upload has come.
 enum Status {
     At(u64),
-    /// It knows the upload no more, or never did.
+    /// It knows the upload no more, never did, or does not tell.
     Gone(Box<Answer>),
 }
 
@@ -549,8 +551,10 @@ impl Session {
                     let had = self.offset;
                     let now = self.status_after(&failure)?;
                     // The place was right, so it is the size that was wrong.
-                    let is_unmoved =
-                        matches!(now, Status::At(n) if n == had || (had == 0 && n <= 1));
+                    let is_unmoved = match now {
+                        Status::At(n) => n == had || (had == 0 && n <= 1),
+                        Status::Gone(_) => status == Some(413),
+                    };
                     if let (Some(413 | 416), Some(length), true) = (status, length, is_unmoved) {
                         chunk = self.smaller(length).min(length);
                     }
@@ -581,8 +585,8 @@ impl Session {
                 return Ok(());
             }
             Status::At(_) if has_none && self.offset == 0 => return Ok(()),
-            Status::At(_) => self.abandon(),
-            Status::Gone(_) => {}
+            Status::Gone(answer) if matches!(answer.status, 404 | 410) => {}
+            _ => self.abandon(),
         }
         self.restart(failure)
     }
@@ -686,6 +690,8 @@ impl Session {
     /// Where an upload is after an answer, if its Range tells.
     fn told_range(&self, answer: &Answer) -> Result<Option<u64>> {
         let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
+        // Some send the field although they have nothing to say.
+        let told = told.filter(|told| !told.trim_ascii().is_empty());
         let told = told.map(String::from_utf8_lossy);
         range::upload_range(told.as_deref())
             .map_err(|e| e.context(&answer.url).redacted(self.call.secrets()))
@@ -710,7 +716,8 @@ impl Session {
                 answer.body.discard();
                 Ok(Status::At(offset.unwrap_or(0)))
             }
-            404 | 410 => Ok(Status::Gone(Box::new(answer))),
+            // 400, 405, 501: nobody can ask here.
+            400 | 404 | 405 | 410 | 501 => Ok(Status::Gone(Box::new(answer))),
             _ => Err(self.transport.refusal("GET", answer)),
         }
     }

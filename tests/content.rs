@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +13,7 @@ use registry_transport::copy::copy;
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::op::Op;
-use registry_transport::source::Source;
+use registry_transport::source::{ReadBytes, Source};
 use registry_transport::transport::{Actions, Transport};
 use support::client::{get, options, transport, with};
 use support::registry::{
@@ -2447,6 +2448,74 @@ fn the_algorithm_of_an_upload_stays() {
         assert_eq!(begun.len(), 2, "{from:?}");
         assert_eq!(begun[1], "digest-algorithm=sha512", "{from:?}");
         assert_eq!(begun[0] == begun[1], from.is_none(), "{from:?}");
+    }
+}
+
+/// Where nobody can ask how much has arrived, an upload is begun anew, the first is given up, and a part that was too large
+/// becomes smaller. What cannot be read again ends the upload, of which nothing stays. An empty Range says nothing.
+#[test]
+fn an_upload_that_cannot_be_asked_about_is_begun_anew() {
+    struct Once(std::io::Cursor<Vec<u8>>);
+    impl ReadBytes for Once {
+        fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+            Ok(self.0.read(buf).unwrap())
+        }
+        fn rewind(&mut self) -> bool {
+            false
+        }
+    }
+    let data = noise("unasked", 300_000);
+    let once = || {
+        Source::reader(
+            Box::new(Once(std::io::Cursor::new(data.clone()))),
+            Some(300_000),
+        )
+    };
+    let again = || Source::bytes(data.clone());
+    let whole = "PUT, GET, DELETE, POST, PUT";
+    for (told, failed, chunk, source, wanted) in [
+        (400, 503, 0, again(), whole),
+        (405, 503, 0, again(), whole),
+        (501, 503, 0, again(), whole),
+        (404, 503, 0, again(), "PUT, GET, POST, PUT"),
+        (403, 503, 0, again(), "PUT, GET"),
+        (405, 503, 0, once(), "PUT, GET, DELETE, POST, DELETE"),
+        (
+            405,
+            503,
+            200_000,
+            again(),
+            "PATCH 0-199999, GET, DELETE, POST, PATCH 0-199999, PATCH 200000-299999, PUT",
+        ),
+        (
+            405,
+            413,
+            200_000,
+            again(),
+            "PATCH 0-199999, GET, DELETE, POST, PATCH 0-99999, PATCH 100000-199999, PATCH 200000-299999, PUT",
+        ),
+    ] {
+        let fails = AtomicUsize::new(1);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" => Answer::new(202).header("Location", "/u"),
+            "GET" => Answer::new(told),
+            "PATCH" | "PUT" if fails.swap(0, Ordering::SeqCst) > 0 => Answer::new(failed),
+            "PATCH" => Answer::new(202).header("Range", ""),
+            "PUT" => Answer::new(201),
+            _ => Answer::new(404),
+        });
+        let options = with(&[("upload-chunk-bytes", chunk), ("retries", 1)]);
+        let put = transport(&server, &options).blob_put(Some(&sha256(&data)), &source, None, None);
+        assert_eq!(
+            steps(&server).join(", "),
+            format!("POST, {wanted}"),
+            "{told}: {put:?}"
+        );
+        match put {
+            Ok(_) => assert!(wanted.ends_with(", PUT")),
+            Err(e) if told == 403 => assert_eq!(e.http_status(), Some(failed), "{e}"),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::State, "{e}"),
+        }
     }
 }
 
