@@ -13,6 +13,8 @@ const MAX_TEXT: usize = 8 * 1024;
 const MAX_CODE: usize = 256;
 /// Most entries that are kept.
 const MAX_ENTRIES: usize = 100;
+/// How deep in a body the members of an entry are.
+const ENTRY: usize = 3;
 /// Most bytes of a summary.
 const MAX_SUMMARY: usize = 512;
 /// The code of what has none.
@@ -32,7 +34,7 @@ pub(crate) struct Said<'a> {
 /// The diagnostics in the body of a failure, at most 100.
 ///
 /// - A JSON object with a list `errors` of objects gives one for each; members that are missing or null are
-///   `None`, and `detail` is kept as JSON text. A body of which more was to come gives the entries that are whole.
+///   `None`, and `detail` is kept as JSON text. A body of which more was to come gives what is whole.
 /// - The error object of OAuth (RFC 6749 section 5.2) gives one with its `error` and `error_description`.
 /// - An empty body and the object `{}` say nothing and give none.
 /// - Anything else gives one with the code `UNKNOWN` and the text of the body.
@@ -154,35 +156,47 @@ fn raw(said: Said<'_>) -> Diagnostic {
     }
 }
 
-/// The whole entries of a body that ends too early, which is how one longer than the limit looks.
+/// What is whole of a body that ends too early, which is how one longer than the limit looks: entries, and the
+/// members of the last one.
 fn read_cut(text: &str, secrets: &Secrets) -> Option<Vec<Diagnostic>> {
-    let list = text
-        .trim_start()
-        .strip_prefix('{')?
-        .trim_start()
-        .strip_prefix("\"errors\"")?;
-    let mut rest = list
-        .trim_start()
-        .strip_prefix(':')?
-        .trim_start()
-        .strip_prefix('[')?;
-    let mut out = Vec::new();
-    while out.len() < MAX_ENTRIES {
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        let Some(Ok(value)) = values.next() else {
-            break;
-        };
-        if !value.is_object() {
-            return None;
+    let (mut open, mut in_string, mut is_escaped) = (Vec::new(), false, false);
+    // Where the last string ended, which may be a value, and the last thing that certainly is whole.
+    let (mut string, mut whole) = (0, 0);
+    for (at, byte) in text.bytes().enumerate() {
+        let mut end = at + 1;
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b',' => end = at,
+            b'{' => open.push('}'),
+            b'[' => open.push(']'),
+            b'}' | b']' => drop(open.pop()),
+            _ => {}
         }
-        out.push(entry(&value, secrets));
-        let after = rest.get(values.byte_offset()..)?.trim_start();
-        let Some(after) = after.strip_prefix(',') else {
-            break;
-        };
-        rest = after;
+        match byte {
+            // Within a member of an entry.
+            _ if in_string || open.len() > ENTRY => {}
+            b'"' => string = end,
+            b',' | b'{' | b'[' | b'}' | b']' => whole = end,
+            _ => {}
+        }
     }
-    (!out.is_empty()).then_some(out)
+    open.truncate(ENTRY);
+    let close: String = open.into_iter().rev().collect();
+    let closed = |end| Some(format!("{}{close}", text.get(..end)?));
+    let read = |text: String| serde_json::from_str(&text).ok();
+    let object = [string.max(whole), whole]
+        .into_iter()
+        .filter_map(closed)
+        .find_map(read)?;
+    let mut found = read_object(&object, secrets)?;
+    // Nothing of the last one has come.
+    if found.last() == Some(&Diagnostic::default()) {
+        found.pop();
+    }
+    Some(found).filter(|found| !found.is_empty())
 }
 
 /// What may be shown of a text.
@@ -475,10 +489,36 @@ mod tests {
         for length in 0..3 * entry.len() {
             let body = many.get(..begin + length).unwrap_or_default();
             let found = parse_as_cut(body.as_bytes(), true, None);
-            match (length + 1) / (entry.len() + 1) {
-                0 => assert_eq!(rows(&found), unknown(body)),
-                whole => assert_eq!(rows(&found), vec![want; whole], "{body}"),
+            let whole = (length + 1) / (entry.len() + 1);
+            let rest = body.get(begin + whole * (entry.len() + 1)..);
+            let rest = rest.unwrap_or_default();
+            let member = |end: &str, value| rest.contains(end).then_some(value);
+            let last = (
+                member("\"X\"", "X"),
+                member("\"m\"", "m"),
+                member("]}", r#"{"a":["}",1]}"#),
+            );
+            let mut all = vec![want; whole];
+            all.extend((last.0.is_some()).then_some(last));
+            match all.is_empty() {
+                true => assert_eq!(rows(&found), unknown(body)),
+                false => assert_eq!(rows(&found), all, "{body}"),
             }
+        }
+
+        for (body, want) in [
+            (
+                r#"{"status":400,"errors":[{"code":"A","message":"mm"#,
+                (Some("A"), None, None),
+            ),
+            (
+                r#"{"errors":[{"code":"A\"]","detail":[{"a":1},"#,
+                (Some("A\"]"), None, None),
+            ),
+            (r#"{"errors":[{"code":"A"},{"co"#, (Some("A"), None, None)),
+        ] {
+            let found = parse_as_cut(body.as_bytes(), true, None);
+            assert_eq!(rows(&found), [want], "{body}");
         }
 
         let long = format!(
