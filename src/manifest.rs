@@ -18,7 +18,7 @@ use crate::net::text_value;
 use crate::op::Op;
 use crate::options::Number;
 use crate::referrers;
-use crate::response::{Parts, Response, check_stored, content_type};
+use crate::response::{Parts, Response, check_told, content_type};
 use crate::retry::Budget;
 use crate::send::{Answer, Payload};
 use crate::source::Source;
@@ -110,8 +110,7 @@ impl Transport {
         let budget = self.budget();
         self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
             let answer = at.ask(&pull.ask(at.endpoint)?, &call, budget)?;
-            if answer.status == 405 {
-                // Registries that do not know HEAD here are asked for the whole.
+            if answer.refuses_head() {
                 answer.body.discard();
                 let got = self.manifest_at(at, &reference, &call, budget)?;
                 return self.manifest_response(got, &call);
@@ -120,6 +119,9 @@ impl Transport {
                 return Err(self.refusal("HEAD", answer));
             }
             check_type(&answer, &[])?;
+            if let TagOrDigest::Digest(digest) = &reference {
+                check_told(&answer, digest)?;
+            }
             Ok(self.stream(answer, &call))
         })
     }
@@ -178,6 +180,7 @@ impl Transport {
         };
         let digest = check_digest(&answer, &body, named)?;
         check_type(&answer, &body)?;
+        check_coding(&answer, &body)?;
         Ok(Got {
             answer,
             body,
@@ -291,7 +294,7 @@ impl Transport {
         if !(200..300).contains(&answer.status) {
             return Err(self.refusal("PUT", answer));
         }
-        check_stored(&answer, &digest)?;
+        check_told(&answer, &digest)?;
         let Answer {
             status,
             headers,
@@ -356,6 +359,22 @@ fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<
         }
         None => Ok(announced.unwrap_or_else(|| Digest::of(Algorithm::Sha256, body))),
     }
+}
+
+/// No coding was asked for. Some answers name one that they do not have.
+fn check_coding(answer: &Answer, body: &[u8]) -> Result<()> {
+    let Some(coding) = answer.headers.get(header::CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    if body.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    let coding = answer.body.secrets().quote(coding.as_bytes(), 128);
+    let message = format!(
+        "{} sent a manifest in the coding {coding}, which was not asked for",
+        answer.url
+    );
+    Err(Error::protocol(message).with_http_status(answer.status))
 }
 
 /// A manifest is of a type asked for, and says the same of itself: a document must not be taken for one

@@ -389,15 +389,15 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     }
 }
 
-/// Checks what an answer says was stored, in the algorithm of `digest`, which was to be.
+/// Checks what an answer without content says it is about, in the algorithm of `digest`, which it is to be.
 ///
 /// # Errors
 /// [`Digest`](crate::error::ErrorKind::Digest) when that is something else.
-pub(crate) fn check_stored(answer: &Answer, digest: &Digest) -> Result<()> {
+pub(crate) fn check_told(answer: &Answer, digest: &Digest) -> Result<()> {
     match told_digest(&answer.headers) {
         Some(told) if told.algorithm() == digest.algorithm() && told != *digest => {
             Err(Error::digest(format!(
-                "{} stored {told} where {digest} was sent",
+                "{} tells of {told} where {digest} was meant",
                 answer.url
             ))
             .with_http_status(answer.status))

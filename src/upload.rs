@@ -16,7 +16,7 @@ use crate::op::Op;
 use crate::options::Number;
 use crate::policy::Purpose;
 use crate::range;
-use crate::response::{Parts, Response, check_stored, content_length, told_digest};
+use crate::response::{Parts, Response, check_told, content_length, told_digest};
 use crate::retry::{self, Budget};
 use crate::scope::Scopes;
 use crate::send::{Answer, Payload, Repeat, location};
@@ -173,7 +173,7 @@ impl Transport {
         };
         match answer.status {
             201 => {
-                check_stored(&answer, digest)?;
+                check_told(&answer, digest)?;
                 Ok(Mounted::Done(answer))
             }
             202 => Session::of(self, answer, digest.algorithm(), call).map(Mounted::Begun),
@@ -761,7 +761,7 @@ impl Session {
             ask.purpose = Purpose::Upload;
             let (failure, asked) = match self.transport.ask(&ask, &self.call, &mut self.budget) {
                 Ok(answer) if matches!(answer.status, 200 | 201 | 204) => {
-                    check_stored(&answer, digest)?;
+                    check_told(&answer, digest)?;
                     return Ok(answer);
                 }
                 // 416 refuses the place of a rest, which the registry is asked for.

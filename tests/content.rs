@@ -108,6 +108,13 @@ fn manifests() {
         assert_eq!(head.digest().unwrap().as_str(), image.manifest.digest);
         assert_eq!(server.requests()[1].method, "HEAD");
     }
+    let other = Server::start(|_| {
+        let answer = Answer::ok("{}").header("Content-Type", OCI_MANIFEST);
+        answer.header("Docker-Content-Digest", sha256(b"other"))
+    });
+    let told =
+        support::client::transport(&other, &options()).manifest_head(&image.manifest.digest, None);
+    assert_eq!(told.unwrap_err().kind(), ErrorKind::Digest);
     let error = transport.manifest_get("v2", None).unwrap_err();
     assert_eq!(
         (error.kind(), error.http_status()),
@@ -251,6 +258,14 @@ fn checked_manifests() {
             "v1",
             typed(OCI_MANIFEST).header("Content-Encoding", "gzip"),
             None,
+        ),
+        (
+            "really zipped",
+            "v1",
+            typed(OCI_MANIFEST)
+                .header("Content-Encoding", "gzip")
+                .body(vec![0x1f, 0x8b, 8, 0]),
+            Some(ErrorKind::Protocol),
         ),
         ("chunked", &digest, typed(OCI_MANIFEST).chunks_of(7), None),
         (
