@@ -136,44 +136,38 @@ impl References {
                 .map_err(|_| bad("a descriptor has a malformed digest"))
         };
         let list = |name: &str| {
-            json.get(name)
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
+            let list = json.get(name).and_then(Value::as_array);
+            list.map_or(&[][..], Vec::as_slice)
         };
-        let kind = |d: &Value| {
-            d.get("mediaType")
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        // What an index lists may also be blobs, as in caches of builds.
-        let (children, parts): (Vec<_>, Vec<_>) = list("manifests")
-            .into_iter()
-            .partition(|d| kind(d).is_none_or(|kind| media_type::is_manifest(&kind)));
-        let mut blobs = Vec::new();
-        for descriptor in json
-            .get("config")
-            .into_iter()
-            .cloned()
-            .chain(list("layers"))
-            .chain(list("blobs"))
-            .chain(parts)
-        {
-            let size = descriptor
-                .get("size")
-                .and_then(Value::as_u64)
-                .ok_or_else(|| bad("a descriptor has no size"))?;
-            let kind = kind(&descriptor).unwrap_or_default();
-            let urls = descriptor.get("urls").and_then(Value::as_array);
-            let foreign =
-                urls.is_some_and(|urls| !urls.is_empty()) || media_type::is_foreign(&kind);
-            blobs.push(BlobRef {
-                digest: digest(&descriptor)?,
-                size,
-                foreign,
-            });
+        let config = json.get("config").map_or(&[][..], std::slice::from_ref);
+        let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
+        for (descriptors, of_index) in [
+            (config, false),
+            (list("layers"), false),
+            (list("blobs"), false),
+            (list("manifests"), true),
+        ] {
+            for descriptor in descriptors {
+                let kind = descriptor.get("mediaType").and_then(Value::as_str);
+                // What an index lists may also be blobs, as in caches of builds.
+                if of_index && kind.is_none_or(media_type::is_manifest) {
+                    manifests.push(digest(descriptor)?);
+                    continue;
+                }
+                let size = descriptor
+                    .get("size")
+                    .and_then(Value::as_u64)
+                    .ok_or_else(|| bad("a descriptor has no size"))?;
+                let urls = descriptor.get("urls").and_then(Value::as_array);
+                let foreign = urls.is_some_and(|urls| !urls.is_empty())
+                    || kind.is_some_and(media_type::is_foreign);
+                blobs.push(BlobRef {
+                    digest: digest(descriptor)?,
+                    size,
+                    foreign,
+                });
+            }
         }
-        let manifests = children.iter().map(digest).collect::<Result<_>>()?;
         Ok(Self { blobs, manifests })
     }
 }
