@@ -141,6 +141,14 @@ impl Error {
         &self.0.diagnostics
     }
 
+    /// With the status of the answer whose body failed, unless it has that of a later one.
+    pub(crate) fn in_answer(self, status: u16) -> Self {
+        match self.0.http_status {
+            Some(_) => self,
+            None => self.with_http_status(status),
+        }
+    }
+
     pub(crate) fn with_http_status(mut self, status: u16) -> Self {
         self.0.http_status = Some(status);
         self

@@ -169,7 +169,7 @@ keys! {
         MaxChallenge "max-challenge-bytes" "bytes", default 16384, 256..=1048576,
             "Largest challenge (WWW-Authenticate) that is answered, all its fields together.";
         MaxPage "max-page-bytes" "bytes", default 16777216, 1024..=1073741824,
-            "Largest page of a listing of names.";
+            "Largest page of a listing of names; max-body-bytes limits it, too.";
         MaxRedirects "max-redirects" "hops", default 10, 0..=100,
             "How many redirects are followed for one request.";
         MaxPages "max-pages" "pages", default 10000, 1..=10000000,

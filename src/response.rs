@@ -207,10 +207,14 @@ impl Response {
             }
             State::Failed(e) => Err(e.clone()),
         };
-        if let Err(e) = &result {
-            self.state = State::Failed(e.clone());
-        }
-        result
+        result.map_err(|e| self.fail(e))
+    }
+
+    /// Keeps the failure of the body.
+    fn fail(&mut self, e: Error) -> Error {
+        let e = e.in_answer(self.head.status);
+        self.state = State::Failed(e.clone());
+        e
     }
 
     /// Reads the rest into memory and lends it.
@@ -246,8 +250,7 @@ impl Response {
                     break;
                 }
                 if told_too_long || piece.len() > most - data.len() {
-                    self.state = State::Failed(too_long.clone());
-                    return Err(too_long);
+                    return Err(self.fail(too_long));
                 }
                 data.try_reserve(piece.len())
                     .map_err(|_| Error::limit("there is not enough memory for the body"))?;
@@ -271,7 +274,7 @@ impl Response {
                 .and_then(|()| content.piece())
                 .and_then(|piece| advance(self.op.as_ref(), piece.len()));
             if let Err(e) = lent {
-                self.state = State::Failed(e);
+                self.fail(e);
             }
         }
         match &mut self.state {
@@ -323,8 +326,7 @@ impl Response {
             }
             if !sink(piece) {
                 let stopped = Error::cancelled("the write callback stopped the call");
-                self.state = State::Failed(stopped.clone());
-                return Err(stopped);
+                return Err(self.fail(stopped));
             }
         }
     }

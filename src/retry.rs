@@ -123,8 +123,9 @@ pub(crate) fn is_transient(status: u16) -> bool {
 
 /// Failures of the connection, as opposed to answers.
 pub(crate) fn is_broken_connection(e: &Error) -> bool {
-    // A proxy that refuses says so with a status.
-    e.kind() == ErrorKind::Network && e.http_status().is_none_or(is_transient)
+    // A proxy that refuses says so with a status; that of an answer whose body broke off is none of these.
+    let may_pass = |status| status < 400 || is_transient(status);
+    e.kind() == ErrorKind::Network && e.http_status().is_none_or(may_pass)
 }
 
 /// Whether a place that failed so may do better later, and another one now.

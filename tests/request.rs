@@ -1410,6 +1410,29 @@ fn repetitions() {
     }
 }
 
+/// An answer that fails in its body has a status all the same.
+#[test]
+fn the_status_of_a_body_that_fails() {
+    let server = Server::start(|r| match r.path.as_str() {
+        "/v2/cut" => Answer::ok(vec![0; 100]).cut_after(10),
+        "/v2/chunks" => Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"),
+        _ => Answer::ok(vec![0; 1000]),
+    });
+    let transport = transport(&server, &with(&[("max-body-bytes", 500)]));
+    for (path, kind) in [
+        ("/v2/cut", ErrorKind::Network),
+        ("/v2/chunks", ErrorKind::Protocol),
+        ("/v2/long", ErrorKind::Limit),
+    ] {
+        let error = get(&transport, path).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.http_status()),
+            (kind, Some(200)),
+            "{error}"
+        );
+    }
+}
+
 /// R48: the pause that the server asks for, or a failure that tells it.
 #[test]
 fn retry_after() {
