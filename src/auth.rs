@@ -2,7 +2,7 @@
 //! refused.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use base64::Engine;
@@ -41,6 +41,14 @@ pub(crate) enum Known {
     Bearer { realm: Url, service: Option<String> },
 }
 
+/// What one transport was told: other repositories of its registry may have a token service of their own.
+#[derive(Default)]
+struct Told {
+    last: Option<Known>,
+    /// What others were told, and what led to no token here.
+    misled: Option<Known>,
+}
+
 /// A credential, and where it was found.
 pub(crate) struct Held {
     pub(crate) credential: Credential,
@@ -64,8 +72,7 @@ pub(crate) struct Authenticator {
     repository: Option<String>,
     own: Scopes,
     learned: Mutex<Scopes>,
-    /// What the host told this transport last: other repositories there may have a token service of their own.
-    told: Mutex<Option<Known>>,
+    told: Mutex<Told>,
     cache: Arc<TokenCache>,
     credential: Flight<Arc<Held>>,
     /// The number of a credential that did not suffice: the next request asks its source again.
@@ -114,18 +121,26 @@ impl Authenticator {
 
     /// What was learned of the registry's way to authenticate.
     pub(crate) fn known(&self, home: &Origin) -> Option<Known> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.clone().or_else(|| self.cache.known(home))
+        self.told().last.clone().or_else(|| self.guess(home))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What another transport was told.
+    fn guess(&self, home: &Origin) -> Option<Known> {
+        let known = self.cache.known(home);
+        known.filter(|known| self.told().misled.as_ref() != Some(known))
     }
 
     fn learn(&self, home: &Origin, known: Known) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(known.clone());
+        self.told().last = Some(known.clone());
         self.cache.learn(home, known);
     }
 
     fn unlearn(&self, home: &Origin, known: &Known) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.take_if(|told| told == known);
+        self.told().last.take_if(|last| last == known);
         self.cache.unlearn(home, known);
     }
 
@@ -238,8 +253,6 @@ pub(crate) struct CallSigner<'a> {
     is_apart: bool,
     /// What this call was told last: what the transports share may be forgotten by another one meanwhile.
     told: Option<Known>,
-    /// What it sends would be lost to a 401.
-    has_body: bool,
     /// Why there is no token of this kind. A service that said no is not asked the same again in a call.
     failed: Option<(Key, Error)>,
     sent: Sent,
@@ -338,12 +351,7 @@ fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Ste
 }
 
 impl<'a> CallSigner<'a> {
-    pub(crate) fn new(
-        auth: &'a Authenticator,
-        route: &'a Route<'a>,
-        extra: Scopes,
-        has_body: bool,
-    ) -> Self {
+    pub(crate) fn new(auth: &'a Authenticator, route: &'a Route<'a>, extra: Scopes) -> Self {
         let held = auth.credential.now();
         auth.tell_secret(held.as_ref(), route.call);
         Self {
@@ -352,7 +360,6 @@ impl<'a> CallSigner<'a> {
             is_apart: !extra.is_empty(),
             extra,
             told: None,
-            has_body,
             failed: None,
             sent: Sent::Nothing,
             rounds: Rounds::default(),
@@ -370,7 +377,7 @@ impl<'a> CallSigner<'a> {
     pub(crate) fn of_ping(auth: &'a Authenticator, route: &'a Route<'a>) -> Self {
         Self {
             is_ping: true,
-            ..Self::new(auth, route, Scopes::default(), false)
+            ..Self::new(auth, route, Scopes::default())
         }
     }
 
@@ -457,8 +464,9 @@ impl<'a> CallSigner<'a> {
             scopes: scopes.clone(),
             creds: self.auth.fingerprint.clone(),
         };
-        if let Some((_, e)) = self.failed.as_ref().filter(|(failed, _)| *failed == key) {
-            return Err(e.clone());
+        if let Some((_, e)) = self.failed.take_if(|(failed, _)| *failed == key) {
+            self.unlearn(realm, service);
+            return Err(e);
         }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);
         let call = self.route.call;
@@ -520,8 +528,10 @@ impl<'a> CallSigner<'a> {
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
         }
-        let shared = || self.auth.known(self.route.policy.home());
-        let Some(known) = self.told.clone().or_else(shared) else {
+        let told = self.told.clone().or_else(|| self.auth.told().last.clone());
+        let is_guess = told.is_none() && !self.is_apart;
+        let guess = || self.auth.guess(self.route.policy.home());
+        let Some(known) = told.or_else(guess) else {
             return Ok(None);
         };
         if !matches!(
@@ -537,13 +547,12 @@ impl<'a> CallSigner<'a> {
         }
         match known {
             Known::Bearer { realm, service } => {
-                let is_guess = self.told.is_none() && !self.is_apart;
                 match self.token(&realm, service.as_deref(), budget) {
-                    // Another repository's token service, or one of another time: the answer to the bare request
-                    // decides.
-                    Err(e) if is_guess && !self.has_body && retry::is_refusal(&e) => {
+                    // Another repository's token service: the answer to the bare request decides.
+                    Err(e) if is_guess && e.kind() != ErrorKind::State && call.check().is_ok() => {
                         call.log
                             .info(|| format!("asking {} what it wants: {e}", self.auth.registry));
+                        self.auth.told().misled = Some(Known::Bearer { realm, service });
                         Ok(None)
                     }
                     other => other.map(Some),

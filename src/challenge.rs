@@ -39,6 +39,12 @@ impl Challenge {
     fn text(&self, name: &str) -> Option<&str> {
         self.param(name).filter(|value| !value.is_empty())
     }
+
+    /// Where tokens come from. What names no place is none: it would be the URL of the request.
+    fn realm(&self) -> Option<&str> {
+        let is_place = |realm: &&str| !realm.trim().is_empty() && !realm.starts_with(['?', '#']);
+        self.text("realm").filter(is_place)
+    }
 }
 
 /// What a registry asks for, as far as it can be answered.
@@ -97,7 +103,7 @@ pub(crate) fn judge<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Verdict {
             schemes,
         };
     };
-    match challenge.text("realm") {
+    match challenge.realm() {
         Some(realm) if challenge.scheme == "bearer" => {
             Verdict::Bearer(BearerChallenge::of(challenge, realm))
         }
@@ -109,7 +115,7 @@ pub(crate) fn judge<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Verdict {
 pub(crate) fn select(challenges: &[Challenge]) -> Option<&Challenge> {
     let bearer = challenges
         .iter()
-        .find(|c| c.scheme == "bearer" && c.text("realm").is_some());
+        .find(|c| c.scheme == "bearer" && c.realm().is_some());
     bearer.or_else(|| challenges.iter().find(|c| c.scheme == "basic"))
 }
 

@@ -154,7 +154,7 @@ impl Endpoint {
         budget: &mut Budget,
     ) -> Result<Answer> {
         let route = self.route(call);
-        let mut signer = CallSigner::new(&self.auth, &route, ask.extra.clone(), ask.body.is_some());
+        let mut signer = CallSigner::new(&self.auth, &route, ask.extra.clone());
         route.send(&self.message(ask), &mut signer, budget)
     }
 

@@ -37,7 +37,7 @@ pub(crate) fn judge(e: &Error) -> Verdict {
             | ErrorKind::Timeout
             | ErrorKind::Auth
             | ErrorKind::Protocol
-            // Certificates of its own that cannot be read.
+            // Its certificates cannot be read; the next host may have others, or none.
             | ErrorKind::Io,
             _,
         ) => Verdict::Shun,

@@ -143,16 +143,20 @@ fn link(_: &File, _: &Path) -> io::Result<()> {
 
 /// A hidden name beside `target`, which is to be a file: a device, pipe or folder that is there must not be lost.
 pub(crate) fn beside(target: &Path, mark: &str) -> Result<PathBuf> {
-    let is_folder = target.as_os_str().as_bytes().ends_with(b"/");
+    let text = target.as_os_str().as_bytes();
+    let is_folder = text.ends_with(b"/") || text.ends_with(b"/.");
     let name = target
         .file_name()
         .filter(|_| !is_folder)
         .ok_or_else(|| Error::argument(format!("\"{}\" names no file", target.display())))?;
-    if let Some(there) = std::fs::symlink_metadata(target)
-        .ok()
-        .map(|m| m.file_type())
-    {
-        if !there.is_file() && !there.is_symlink() {
+    let kind = |found: std::io::Result<std::fs::Metadata>| found.ok().map(|m| m.file_type());
+    if let Some(there) = kind(std::fs::symlink_metadata(target)) {
+        // A link is replaced, but not one by which a device or a pipe is commonly named.
+        let is_file = match there.is_symlink() {
+            true => kind(std::fs::metadata(target)).is_none_or(|to| to.is_file() || to.is_dir()),
+            false => there.is_file(),
+        };
+        if !is_file {
             let code = if there.is_dir() {
                 libc::EISDIR
             } else {

@@ -124,7 +124,7 @@ pub(crate) fn is_transient(status: u16) -> bool {
 /// Failures of the connection, as opposed to answers.
 pub(crate) fn is_broken_connection(e: &Error) -> bool {
     // A proxy that refuses says so with a status; that of an answer whose body broke off is none of these.
-    let may_pass = |status| status < 400 || is_transient(status);
+    let may_pass = |status| (200..300).contains(&status) || is_transient(status);
     e.kind() == ErrorKind::Network && e.http_status().is_none_or(may_pass)
 }
 
@@ -133,12 +133,6 @@ pub(crate) fn is_passing(e: &Error) -> bool {
     is_broken_connection(e)
         || e.kind() == ErrorKind::Timeout
         || e.http_status().is_some_and(is_transient)
-}
-
-/// Whether a server said no, and will say so again.
-pub(crate) fn is_refusal(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::Auth | ErrorKind::Status)
-        && !e.http_status().is_some_and(is_transient)
 }
 
 /// The pause a server asks for (RFC 9110 section 10.2.3).

@@ -52,7 +52,7 @@ struct Known {
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 6;
 /// Each blob of a copy may come from a URL of its own, and each has some; only those of what runs can come back.
-const MAX_SIGNATURES: usize = 64;
+const MAX_SIGNATURES: usize = 32;
 
 impl Secrets {
     /// Keeps a secret.
@@ -167,6 +167,8 @@ impl Secrets {
 
 /// So much of a secret says too much of it.
 const PART: usize = 12;
+/// Of one of several lines, as a key of a service account, this much: it also holds names of projects and hosts.
+const PART_OF_LINES: usize = 32;
 /// Where a text is cut, this is enough.
 const PART_AT_END: usize = 2;
 /// How often a text may have been escaped.
@@ -178,9 +180,16 @@ const STEP: usize = SHORTEST / 2;
 
 /// What secrets look like in a [`View`].
 struct Needles {
-    all: Vec<Zeroizing<Vec<u8>>>,
-    /// The hashes of all pieces of `STEP` bytes in them.
+    all: Vec<Needle>,
+    /// The hashes of all pieces in them: of `STEP` bytes in short ones, of one more in the others. Long ones have so
+    /// many pieces that shorter pieces would be found anywhere.
     pieces: Vec<u64>,
+}
+
+struct Needle {
+    bytes: Zeroizing<Vec<u8>>,
+    /// So much of it must not be shown.
+    part: usize,
 }
 
 impl Needles {
@@ -191,42 +200,56 @@ impl Needles {
         };
         for secret in secrets {
             let secret = secret.expose().as_bytes();
+            let part = if secret.contains(&b'\n') {
+                PART_OF_LINES
+            } else {
+                PART
+            };
             let mut view = View::of(secret);
-            out.add(&view.bytes);
+            out.add(&view.bytes, part);
             for _ in 0..MAX_ESCAPED {
                 let Some(next) = view.unescaped() else { break };
                 view = next;
             }
-            out.add(&view.bytes);
+            out.add(&view.bytes, part);
             // What is encoded with it decides where in a group of three bytes it begins.
             for before in 0..3 {
                 let padded = Zeroizing::new([vec![0; before], secret.to_vec()].concat());
                 let coded = Zeroizing::new(BASE64_STANDARD.encode(&*padded));
                 let own = (before * 8).div_ceil(6)..padded.len() * 8 / 6;
-                out.add(&View::of(coded.get(own).unwrap_or_default().as_bytes()).bytes);
+                out.add(
+                    &View::of(coded.get(own).unwrap_or_default().as_bytes()).bytes,
+                    part,
+                );
             }
         }
         out
     }
 
-    fn add(&mut self, needle: &[u8]) {
-        if needle.len() < SHORTEST || self.all.iter().any(|known| **known == needle) {
+    fn add(&mut self, needle: &[u8], part: usize) {
+        if needle.len() < SHORTEST || self.all.iter().any(|known| *known.bytes == needle) {
             return;
         }
-        for piece in needle.windows(STEP) {
+        let is_short = needle.len() < SHORTEST + 2;
+        for piece in needle.windows(if is_short { STEP } else { STEP + 1 }) {
             let (word, bit) = place(piece);
             if let Some(word) = self.pieces.get_mut(word) {
                 *word |= bit;
             }
         }
-        self.all.push(Zeroizing::new(needle.to_vec()));
+        self.all.push(Needle {
+            bytes: Zeroizing::new(needle.to_vec()),
+            part: part.min(needle.len()),
+        });
     }
 
     fn mark(&self, view: &View, is_cut: bool, marks: &mut [bool], work: &mut usize) {
         let mut at = 0;
-        while let Some(piece) = view.bytes.get(at..at + STEP) {
-            let (word, bit) = place(piece);
-            let may_be = self.pieces.get(word).is_some_and(|word| word & bit != 0);
+        while at + STEP <= view.bytes.len() {
+            let may_be = [STEP, STEP + 1].into_iter().any(|length| {
+                let place = view.bytes.get(at..at + length).map(place);
+                place.is_some_and(|(word, bit)| self.pieces.get(word).is_some_and(|w| w & bit != 0))
+            });
             let found = if may_be {
                 self.longest(&view.bytes, at, work)
             } else {
@@ -252,7 +275,11 @@ impl Needles {
     fn longest(&self, text: &[u8], at: usize, work: &mut usize) -> Option<(usize, usize)> {
         let (before, rest) = text.split_at_checked(at)?;
         let mut best = (0, 0);
-        for needle in &self.all {
+        for Needle {
+            bytes: needle,
+            part,
+        } in &self.all
+        {
             *work = work.saturating_sub(needle.len());
             for place in 0..needle.len() {
                 if *work == 0 {
@@ -269,7 +296,7 @@ impl Needles {
                 let behind = same(before.iter().rev(), head.iter().rev());
                 let length = behind + ahead;
                 *work = work.saturating_sub(length);
-                if length >= needle.len().min(PART) && length > best.1 - best.0 {
+                if length >= *part && length > best.1 - best.0 {
                     best = (at - behind, at + ahead);
                 }
             }
@@ -289,9 +316,13 @@ impl Needles {
                 continue;
             }
             let text = view.bytes.get(..end).unwrap_or_default();
-            for needle in &self.all {
+            for Needle {
+                bytes: needle,
+                part,
+            } in &self.all
+            {
                 // What is longer was found by its pieces.
-                let most = needle.len().min(PART);
+                let most = *part;
                 let is_part = |n: &usize| needle.get(..*n).is_some_and(|part| text.ends_with(part));
                 if let Some(n) = (PART_AT_END..=most).rev().find(is_part) {
                     view.mark(end - n, all, marks);
@@ -496,6 +527,18 @@ mod tests {
         assert!(!format!("{secrets:?}").contains("token-1"));
     }
 
+    /// Of the key of a service account, what is in a name is no secret.
+    #[test]
+    fn keys_of_lines() {
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7";
+        let secrets = Secrets::default();
+        secrets.remember(&format!(
+            "{{\n\"project_id\": \"project-1234567\",\n\"key\": \"{line}\"}}"
+        ));
+        let text = |key: &str| format!("GET /v2/project-1234567/a: {key}");
+        assert_eq!(secrets.redact(text(line)), text("[secret]"));
+    }
+
     #[test]
     fn signatures_are_forgotten() {
         let secrets = Secrets::default();
@@ -504,10 +547,10 @@ mod tests {
             secrets.remember_signatures(&signed(n));
             secrets.remember_signatures(&signed(n));
         }
-        let text = "number-0035 number-0036 number-0099";
+        let text = "number-0067 number-0068 number-0099";
         assert_eq!(
             secrets.redact(text.to_owned()),
-            "number-0035 [secret] [secret]"
+            "number-0067 [secret] [secret]"
         );
     }
 }

@@ -533,10 +533,13 @@ impl Transport {
                     return Err(Error::limit(format!(
                         "{} sent more than {most} bytes; option {limit} sets the limit",
                         answer.url
-                    )));
+                    ))
+                    .with_http_status(answer.status));
                 }
-                Err(e) if retry::is_broken_connection(&e) => budget.pause(e, None, call)?,
-                Err(e) => return Err(e),
+                Err(e) if retry::is_broken_connection(&e) => {
+                    budget.pause(e.in_answer(answer.status), None, call)?;
+                }
+                Err(e) => return Err(e.in_answer(answer.status)),
             }
         }
     }

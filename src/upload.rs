@@ -90,8 +90,10 @@ impl Transport {
                 // What became shorter, or cannot be sent again.
                 let is_short = matches!(e.kind(), ErrorKind::Argument | ErrorKind::State);
                 session.give_up(&e, is_short || of_source.is_some());
-                // Where it was to be sent has no part in it.
-                Err(of_source.unwrap_or(e))
+                // Where it was to be sent has no part in it, if that did not refuse since.
+                let is_own = refusal(&e) != of_source.as_ref().and_then(refusal)
+                    || matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout);
+                Err(of_source.filter(|_| !is_own).unwrap_or(e))
             }
         }
     }
@@ -154,7 +156,10 @@ impl Transport {
             200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
             401 | 429 => Err(self.refusal("HEAD", answer)),
             // Who may not ask, or asks in vain, may push all the same.
-            _ => Ok(None),
+            _ => {
+                Budget::give_back(call);
+                Ok(None)
+            }
         }
     }
 
@@ -183,6 +188,7 @@ impl Transport {
                 call.log
                     .info(|| format!("mount from {from} refused with {status}"));
                 answer.body.discard();
+                Budget::give_back(call);
                 Ok(Mounted::Refused)
             }
         }
@@ -532,7 +538,7 @@ impl Session {
                     self.restart(&failure)?;
                 }
                 Patched::Failed(failure, asked) => {
-                    let status = failure.http_status();
+                    let status = refusal(&failure);
                     let was_refused = std::mem::replace(&mut refused, status == Some(416));
                     match self.budget.pause(failure.clone(), asked, &self.call) {
                         Ok(()) => {}
@@ -826,7 +832,12 @@ fn is_gone(failure: &Error) -> bool {
 /// Whether a failed part of so many bytes has hardly left just one of them at the registry: it has none, or was longer
 /// and has an answer, which does not say that there is no such upload.
 fn leaves_no_single_byte(part: u64, failure: &Error) -> bool {
-    part == 0 || (part > 1 && failure.http_status().is_some() && !is_gone(failure))
+    part == 0 || (part > 1 && refusal(failure).is_some() && !is_gone(failure))
+}
+
+/// The status with which the registry refused. That of an answer whose body failed is the source's.
+fn refusal(failure: &Error) -> Option<u16> {
+    failure.http_status().filter(|status| *status >= 400)
 }
 
 enum Patched {

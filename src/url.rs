@@ -25,7 +25,7 @@ const SIGNATURES: [&str; 7] = [
     "hmac",
     "password",
     "secret",
-    "sig",
+    "signature",
     "token",
     "verify",
 ];
@@ -302,7 +302,7 @@ impl Url {
         named
             .filter(|(name, _)| {
                 let name = name.to_ascii_lowercase();
-                SIGNATURES.iter().any(|part| name.contains(part))
+                name == "sig" || SIGNATURES.iter().any(|part| name.contains(part))
             })
             .map(|(_, value)| value)
     }
@@ -629,7 +629,7 @@ mod tests {
             "repository%3Aa%2Fb%3Apull%2Cpush+x"
         );
         assert!(!format!("{url} {url:?}").contains("state"));
-        let signed = "https://h/u?X-Amz-Date=1&X-Amz-Signature=ab%2B&sig=cd&key=a/b&__token__=exp=1~hmac=ef&sig";
+        let signed = "https://h/u?X-Amz-SignedHeaders=a&X-Amz-Signature=ab%2B&sig=cd&key=a/b&__token__=exp=1~hmac=ef&sig";
         let signed = Url::parse(signed).unwrap();
         let signatures: Vec<_> = signed.signatures().collect();
         assert_eq!(signatures, ["ab%2B", "cd", "exp=1~hmac=ef"]);

@@ -255,7 +255,18 @@ fn precedence() {
                 );
             }
             let env = Env::from_pairs([("PATH", folder.path())]);
-            assert_eq!(told(&look(&path, &env, "r.io")), wanted, "{members}");
+            // podman knows no store for all: it is asked when nothing else is there, and may be broken.
+            let wanted = match (name, members.starts_with(r#""credHelpers": {"r.io""#)) {
+                ("auth.json", false) if !members.contains("https://r.io") => "basic auths:p",
+                _ => wanted,
+            };
+            assert_eq!(told(&look(&path, &env, "r.io")), wanted, "{name} {members}");
+            let other = match (name, members.contains(r#""credsStore": "store""#)) {
+                (_, true) => "basic store:s",
+                ("config.json", _) if members.contains(r#""credsStore": "bad""#) => "error",
+                _ => "anonymous",
+            };
+            assert_eq!(told(&look(&path, &env, "x.io")), other, "{name} {members}");
         }
     }
     let members = [

@@ -309,13 +309,11 @@ fn client_certificates() {
         (cert, cert, cert),
     ] {
         let error = get(&transport(&server, &with_client(cert, key)), "/v2/x").unwrap_err();
-        let kind = match error.os_code() {
-            Some(code) => {
-                (code == libc::ENOENT && named.starts_with("/nonexistent")).then_some(ErrorKind::Io)
-            }
-            None => Some(ErrorKind::Tls),
+        let (kind, code) = match named.starts_with("/nonexistent") {
+            true => (ErrorKind::Io, Some(libc::ENOENT)),
+            false => (ErrorKind::Tls, None),
         };
-        assert_eq!(Some(error.kind()), kind, "{error}");
+        assert_eq!((error.kind(), error.os_code()), (kind, code), "{error}");
         assert!(error.message().contains(named), "{error}");
         assert!(
             !error.message().contains("BEGIN") && !error.message().contains("MIG"),

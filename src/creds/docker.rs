@@ -13,10 +13,10 @@ use std::time::Instant;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::entry::{self, Found, HubKeys, Json, Place};
+use super::entry::{self, Found, Json, Keeper, Place};
 use super::env::Env;
 use super::{Credential, helper};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Secret;
 
 /// Largest file that is read.
@@ -80,14 +80,18 @@ impl Store {
         deadline: Instant,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(Credential, Found)> {
-        let question = Question {
+        self.lookup_as(&Question {
             registry,
             repository,
             search: self.search.as_deref(),
             deadline,
             cancelled,
-            hub: entry::DOCKER_HUB,
-        };
+            keeper: Keeper::Docker,
+        })
+    }
+
+    /// The same in the way of another program.
+    pub(super) fn lookup_as(&self, question: &Question<'_>) -> Result<(Credential, Found)> {
         let mut remark = String::new();
         if let Some(text) = &self.variable {
             match question.variable(text)? {
@@ -130,8 +134,7 @@ pub(super) struct Question<'a> {
     pub(super) search: Option<&'a OsStr>,
     pub(super) deadline: Instant,
     pub(super) cancelled: &'a dyn Fn() -> bool,
-    /// What Docker Hub is called there.
-    pub(super) hub: HubKeys,
+    pub(super) keeper: Keeper,
 }
 
 impl Question<'_> {
@@ -177,13 +180,26 @@ impl Question<'_> {
                 _ => return Err(self.failed(&format_args!("{place} {key}"), "not a string")),
             }
         }
-        if let Some(name) = store {
-            match self.helper(place, "credsStore", name)? {
-                (Credential::Anonymous, _) => {}
-                answer => return Ok(answer),
-            }
+        let ask_store = || match store {
+            Some(name) => self.helper(place, "credsStore", name).map(Some),
+            None => Ok(None),
+        };
+        let ask_auths = || self.auths(place, "auths", auths);
+        match self.keeper {
+            Keeper::Docker => match ask_store()? {
+                None | Some((Credential::Anonymous, _)) => ask_auths(),
+                Some(answer) => Ok(answer),
+            },
+            // podman knows no such store: it is asked last, and no entry is lost to one that does not work.
+            Keeper::Podman => match ask_auths()? {
+                nothing @ (Credential::Anonymous, _) => match ask_store() {
+                    Ok(answer) => Ok(answer.unwrap_or(nothing)),
+                    Err(e) if e.kind() == ErrorKind::Auth => Ok(nothing),
+                    Err(e) => Err(e),
+                },
+                answer => Ok(answer),
+            },
         }
-        self.auths(place, "auths", auths)
     }
 
     /// Looks into the text of `DOCKER_AUTH_CONFIG`. The inner error says why it cannot be used.
@@ -234,20 +250,23 @@ impl Question<'_> {
         name: &str,
     ) -> Result<(Credential, Found)> {
         let found = place.found_by(key, &format!("docker-credential-{name}"));
-        for server in entry::keys(&self.registry, self.hub) {
-            let answer = helper::get(name, server, self.search, self.deadline, self.cancelled);
-            let answer = answer.map_err(|e| {
-                e.context(format_args!("{place} {key}"))
-                    .context(format!("credentials for {}", self.registry))
-            })?;
-            if let Some(credential) = answer {
-                return Ok((credential, found));
+        let mut failure = None;
+        for server in self.keeper.keys(&self.registry) {
+            match helper::get(name, server, self.search, self.deadline, self.cancelled) {
+                Ok(Some(credential)) => return Ok((credential, found)),
+                Ok(None) => {}
+                Err(e) => failure = failure.or(Some(e)),
             }
         }
-        Ok(nothing(format!(
-            "{} has nothing for {}",
-            found.source, self.registry
-        )))
+        match failure {
+            Some(e) => Err(e
+                .context(format_args!("{place} {key}"))
+                .context(format!("credentials for {}", self.registry))),
+            None => Ok(nothing(format!(
+                "{} has nothing for {}",
+                found.source, self.registry
+            ))),
+        }
     }
 
     pub(super) fn failed(&self, place: &dyn fmt::Display, reason: &str) -> Error {

@@ -91,18 +91,23 @@ fn hub_name(host: &str) -> Option<usize> {
     HUB.iter().position(|name| name.eq_ignore_ascii_case(host))
 }
 
-/// The keys under which a program keeps the credentials for Docker Hub; helpers are asked for them in this order.
-pub(super) type HubKeys = &'static [&'static str];
-/// Those of `docker login`.
-pub(super) const DOCKER_HUB: HubKeys = &["https://index.docker.io/v1/"];
-/// Those of `podman login`, and of Docker's for what it shares with that.
-pub(super) const PODMAN_HUB: HubKeys = &["docker.io", "https://index.docker.io/v1/"];
+/// Whose way to keep credentials is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeper {
+    Docker,
+    Podman,
+}
 
-/// What credential helpers are asked for, in order, until one has something.
-pub(super) fn keys<'a>(registry: &'a &'a str, hub: HubKeys) -> &'a [&'a str] {
-    match hub_name(registry) {
-        Some(_) => hub,
-        None => std::slice::from_ref(registry),
+impl Keeper {
+    /// What helpers are asked for, in order, until one has something: the keys under which the program keeps a registry.
+    pub(super) fn keys<'a>(self, registry: &'a &'a str) -> &'a [&'a str] {
+        const URL: &str = "https://index.docker.io/v1/";
+        match (hub_name(registry), self) {
+            (None, _) => std::slice::from_ref(registry),
+            (Some(_), Self::Docker) => &[URL],
+            // It asks docker's helpers for what docker keeps, too.
+            (Some(_), Self::Podman) => &["docker.io", URL],
+        }
     }
 }
 
@@ -147,6 +152,8 @@ fn rank(key: &str, registry: &str, repository: Option<&str>) -> Option<Rank> {
         Some(_) => return None,
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let bracketed = (scheme > 0).then(|| in_brackets(host)).flatten();
+    let host = bracketed.as_deref().unwrap_or(host);
     let hub = hub_name(registry);
     let hub_name = match hub {
         Some(_) => hub_name(host)?,
@@ -175,6 +182,13 @@ fn rank(key: &str, registry: &str, repository: Option<&str>) -> Option<Rank> {
         odd_slash: slash == (api == 0),
         odd_case: hub.is_none() && host != registry,
     })
+}
+
+/// `host` if it is an IPv6 address with a port and without brackets, as docker writes it.
+fn in_brackets(host: &str) -> Option<String> {
+    let (address, port) = host.rsplit_once(':')?;
+    let is_bare = address.contains(':') && !address.starts_with('[');
+    is_bare.then(|| format!("[{address}]:{port}"))
 }
 
 /// How closely `path` describes `repository`, if it covers it. Twice the number of its parts; the short form of
@@ -258,7 +272,7 @@ fn pair(auth: &str) -> Result<Option<Credential>, Fault> {
         .split_once(':')
         .ok_or("\"auth\" holds no colon between user name and password")?;
     // Some programs encode a terminated C string.
-    let password = password.trim_end_matches('\0');
+    let password = password.trim_matches('\0');
     if user.is_empty() && password.is_empty() {
         return Ok(None);
     }
@@ -406,6 +420,8 @@ pub(super) mod tests {
             ("https://r.io:5000/v2/", "r.io:5000", true),
             ("[::1]:5000", "[::1]:5000", true),
             ("https://[::1]/v2/", "[::1]", true),
+            ("https://::1:6555/v2/", "[::1]:6555", true),
+            ("::1:6555", "[::1]:6555", false),
             ("r.io/v2", "r.io", false),
             ("r.io:443", "r.io", false),
             ("r.io", "r.io:443", false),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Credential;
 use super::docker::{self, Question};
-use super::entry::{self, Found, Place};
+use super::entry::{Found, Keeper, Place};
 use super::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::registries_conf::{AUTH_FILES, Places};
@@ -87,7 +87,7 @@ impl Store {
             search: self.search.as_deref(),
             deadline,
             cancelled,
-            hub: entry::PODMAN_HUB,
+            keeper: Keeper::Podman,
         };
         let told = match &self.conf {
             None => None,
@@ -132,13 +132,7 @@ impl Store {
             }
         }
         if let Some(docker) = &self.docker {
-            let answer = docker.lookup(
-                question.registry,
-                question.repository,
-                question.deadline,
-                question.cancelled,
-            )?;
-            match answer {
+            match docker.lookup_as(question)? {
                 (Credential::Anonymous, found) => looked.push(found.source),
                 answer => return Ok(answer),
             }
