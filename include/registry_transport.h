@@ -416,7 +416,7 @@ RT_API int32_t rt_error_os_code(const rt_error *err);
 
 /**
  * Milliseconds to wait before trying again, or -1 if trying again is pointless. The registry's own word
- * (Retry-After, RFC 9110 section 10.2.3) if it gave one.
+ * (Retry-After, RFC 9110 section 10.2.3), up to a day, if it gave one.
  */
 RT_API
 int64_t rt_error_retry_after_ms(const rt_error *err);
@@ -875,7 +875,7 @@ RT_API rt_status rt_response_drain(rt_response *r, rt_write_fn f, void *user, rt
 
 /**
  * Writes the rest to a new file that appears only if all went well. A file, or a link, that is there is
- * replaced. RT_E_IO if it cannot be written.
+ * replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a link to one of the last two is there.
  */
 RT_API
 rt_status rt_response_save(rt_response *r,
@@ -962,7 +962,7 @@ rt_status rt_manifest_put(const rt_transport *t,
 
 /**
  * Asks for a manifest without its content: digest, media type and length are in the headers of *out. Fails as
- * rt_request.
+ * rt_request; RT_E_DIGEST when the registry tells of another digest than the one asked for.
  */
 RT_API
 rt_status rt_manifest_head(const rt_transport *t,
@@ -1007,7 +1007,7 @@ rt_status rt_blob_get(const rt_transport *t,
 /**
  * Fetches a blob into a file that appears only when complete and verified. A partial download left beside it by
  * an earlier call, of any process, is continued. The time the disk takes to sync it in the end cannot be limited.
- * Fails as rt_request; RT_E_DIGEST, RT_E_IO.
+ * Fails as rt_request; RT_E_DIGEST, and RT_E_IO as rt_response_save.
  */
 RT_API
 rt_status rt_blob_save(const rt_transport *t,

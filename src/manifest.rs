@@ -101,7 +101,8 @@ impl Transport {
     /// Asks for a manifest without its content: digest, media type and length are in the headers.
     ///
     /// # Errors
-    /// Those of [`request`](Transport::request).
+    /// [`Digest`](crate::error::ErrorKind::Digest) when the registry tells of another digest than the one asked for, and
+    /// those of [`request`](Transport::request).
     pub fn manifest_head(&self, tag_or_digest: &str, op: Option<&Op>) -> Result<Response> {
         let reference = TagOrDigest::parse(tag_or_digest)?;
         let call = self.call(op)?;

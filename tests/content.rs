@@ -2435,6 +2435,62 @@ fn a_refused_question_is_no_reason_not_to_push() {
         assert_eq!(put(None, status), (Some(status), String::new()));
     }
     assert_eq!(put(Some("c/d"), 429), (Some(429), "POST".into()));
+    // They leave the push its own repetitions.
+    let posts = AtomicUsize::new(0);
+    let server = Server::start(move |request| match request.method.as_str() {
+        "HEAD" => Answer::new(503),
+        "POST" if request.query.contains("mount") => Answer::new(503),
+        "POST" if posts.fetch_add(1, Ordering::SeqCst) == 0 => Answer::new(503),
+        "POST" => Answer::new(202).header("Location", "/u"),
+        _ => Answer::new(201),
+    });
+    let transport = transport(&server, &with(&[("retries", 1), ("retry-delay-ms", 1)]));
+    let source = Source::bytes(*b"hello");
+    transport
+        .blob_put(Some(&digest), &source, Some("c/d"), None)
+        .unwrap();
+}
+
+/// A copy whose source breaks off: what the registry that it goes to says then is no answer of the source's.
+#[test]
+fn a_source_that_breaks_and_a_target_that_refuses() {
+    let data = noise("breaks", 200_000);
+    let from = Registry::open();
+    from.put_blob("a/b", data.clone());
+    let digest = sha256(&data);
+    let layer = serde_json::json!({"mediaType": OCI_LAYER, "digest": digest, "size": data.len()});
+    let config = from.seed("a/b", "image", 0).config;
+    let image = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json(), "layers": [layer],
+    });
+    from.put_manifest("a/b", Some("v1"), OCI_MANIFEST, image.to_string());
+    let broken = Server::start(move |request| {
+        let answer = from.answer(request);
+        match request.method == "GET" && request.path.ends_with(&digest) {
+            true if request.header("range").is_some() => Answer::hang_up(),
+            true => answer.cut_after(1000),
+            false => answer,
+        }
+    });
+    let to = Registry::open();
+    let begun = AtomicUsize::new(0);
+    let refusing = Server::start(move |request| match request.method.as_str() {
+        "POST" if begun.fetch_add(1, Ordering::SeqCst) > 1 => Answer::error(403, "DENIED", "full"),
+        _ => to.answer(request),
+    });
+    let [source, target] = [(&broken, 0), (&refusing, 2)].map(|(server, retries)| {
+        transport(
+            server,
+            &with(&[("retries", retries), ("retry-delay-ms", 1)]),
+        )
+    });
+    let e = copy(&source, "v1", &target, "v1", None).unwrap_err();
+    assert_eq!(
+        (e.kind(), e.http_status()),
+        (ErrorKind::Status, Some(403)),
+        "{e}"
+    );
+    assert_eq!(e.diagnostics()[0].message.as_deref(), Some("full"));
 }
 
 /// An upload that is begun anew, after a mount or not, is for a digest by the same algorithm.

@@ -82,7 +82,7 @@ pub unsafe extern "C" fn rt_blob_get(
 
 /// Fetches a blob into a file that appears only when complete and verified. A partial download left beside it by
 /// an earlier call, of any process, is continued. The time the disk takes to sync it in the end cannot be limited.
-/// Fails as rt_request; RT_E_DIGEST, RT_E_IO.
+/// Fails as rt_request; RT_E_DIGEST, and RT_E_IO as rt_response_save.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_blob_save(
     t: *const rt_transport,

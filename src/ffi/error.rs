@@ -124,7 +124,7 @@ pub unsafe extern "C" fn rt_error_os_code(err: *const rt_error) -> i32 {
 }
 
 /// Milliseconds to wait before trying again, or -1 if trying again is pointless. The registry's own word
-/// (Retry-After, RFC 9110 section 10.2.3) if it gave one.
+/// (Retry-After, RFC 9110 section 10.2.3), up to a day, if it gave one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_error_retry_after_ms(err: *const rt_error) -> i64 {
     or(-1, || {

@@ -81,7 +81,7 @@ pub unsafe extern "C" fn rt_manifest_put(
 }
 
 /// Asks for a manifest without its content: digest, media type and length are in the headers of *out. Fails as
-/// rt_request.
+/// rt_request; RT_E_DIGEST when the registry tells of another digest than the one asked for.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_manifest_head(
     t: *const rt_transport,

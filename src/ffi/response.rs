@@ -336,7 +336,7 @@ pub unsafe extern "C" fn rt_response_drain(
 }
 
 /// Writes the rest to a new file that appears only if all went well. A file, or a link, that is there is
-/// replaced. RT_E_IO if it cannot be written.
+/// replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a link to one of the last two is there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_save(
     r: *mut rt_response,
