@@ -40,9 +40,9 @@ impl Challenge {
         self.param(name).filter(|value| !value.is_empty())
     }
 
-    /// Where tokens come from. What names no place is none: it would be the URL of the request.
+    /// Where tokens come from. What is no reference to a place is none: it would be one beside what was asked for.
     fn realm(&self) -> Option<&str> {
-        let is_place = |realm: &&str| !realm.trim().is_empty() && !realm.starts_with(['?', '#']);
+        let is_place = |r: &&str| !r.trim().is_empty() && !r.starts_with(['?', '#', '"', '=']);
         self.text("realm").filter(is_place)
     }
 }
@@ -613,6 +613,14 @@ mod tests {
                 bearer("R", Some("s"), &[]),
             ),
             ("D4", vec![r#"Bearer  Realm = "R""#], bearer("R", None, &[])),
+            ("R12", vec![r#"Bearer realm=" ""#], none(&["bearer"], true)),
+            ("R12", vec![r#"Bearer realm="?x""#], none(&["bearer"], true)),
+            (
+                "R12",
+                vec![r##"Bearer realm="#", Basic realm="x""##],
+                Verdict::Basic,
+            ),
+            ("R12", vec!["Bearer realm = = x"], none(&["bearer"], true)),
             ("D5", vec!["Negotiate", "Basic"], Verdict::Basic),
             (
                 "D6",
