@@ -121,7 +121,8 @@ impl Authenticator {
 
     /// What was learned of the registry's way to authenticate.
     pub(crate) fn known(&self, home: &Origin) -> Option<Known> {
-        self.told().last.clone().or_else(|| self.guess(home))
+        let last = self.told().last.clone();
+        last.or_else(|| self.guess(home))
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -465,7 +466,12 @@ impl<'a> CallSigner<'a> {
             creds: self.auth.fingerprint.clone(),
         };
         if let Some((_, e)) = self.failed.take_if(|(failed, _)| *failed == key) {
-            self.unlearn(realm, service);
+            // Not by this call, which goes on with it should it do without credentials.
+            let known = Known::Bearer {
+                realm: realm.clone(),
+                service: service.map(str::to_owned),
+            };
+            self.auth.unlearn(self.route.policy.home(), &known);
             return Err(e);
         }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);
@@ -528,10 +534,10 @@ impl<'a> CallSigner<'a> {
         if std::mem::take(&mut self.rounds.bare) {
             return Ok(None);
         }
-        let told = self.told.clone().or_else(|| self.auth.told().last.clone());
-        let is_guess = told.is_none() && !self.is_apart;
+        let last = self.auth.told().last.clone();
+        let (is_new, is_guess) = (self.told.is_some(), last.is_none());
         let guess = || self.auth.guess(self.route.policy.home());
-        let Some(known) = told.or_else(guess) else {
+        let Some(known) = self.told.clone().or(last).or_else(guess) else {
             return Ok(None);
         };
         if !matches!(
@@ -548,11 +554,20 @@ impl<'a> CallSigner<'a> {
         match known {
             Known::Bearer { realm, service } => {
                 match self.token(&realm, service.as_deref(), budget) {
-                    // Another repository's token service: the answer to the bare request decides.
-                    Err(e) if is_guess && e.kind() != ErrorKind::State && call.check().is_ok() => {
+                    // Another repository's token service, or one of another time: the answer to the bare request
+                    // decides. One that was named to this transport and does not work may work again.
+                    Err(e)
+                        if !is_new
+                            && !self.is_apart
+                            && call.check().is_ok()
+                            && e.kind() != ErrorKind::State
+                            && (is_guess || is_refusal(&e)) =>
+                    {
                         call.log
                             .info(|| format!("asking {} what it wants: {e}", self.auth.registry));
-                        self.auth.told().misled = Some(Known::Bearer { realm, service });
+                        if is_guess {
+                            self.auth.told().misled = Some(Known::Bearer { realm, service });
+                        }
                         Ok(None)
                     }
                     other => other.map(Some),
@@ -705,6 +720,12 @@ impl Signer for CallSigner<'_> {
         }
         Ok(false)
     }
+}
+
+/// Whether a server said no, and will say so again.
+fn is_refusal(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::Auth | ErrorKind::Status)
+        && !e.http_status().is_some_and(retry::is_transient)
 }
 
 fn describe(wants: &Verdict) -> String {

@@ -51,7 +51,7 @@ struct Known {
 
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 6;
-/// Each blob of a copy may come from a URL of its own, and each has some; only those of what runs can come back.
+/// Each refusal may have some of its own, which can only come back in it.
 const MAX_SIGNATURES: usize = 32;
 
 impl Secrets {
@@ -67,7 +67,7 @@ impl Secrets {
         }
     }
 
-    /// Keeps what a storage's URL is signed with.
+    /// Keeps what the URL of a storage that refuses is signed with, which its answer may tell.
     pub(crate) fn remember_signatures(&self, url: &Url) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known {
@@ -167,8 +167,8 @@ impl Secrets {
 
 /// So much of a secret says too much of it.
 const PART: usize = 12;
-/// Of one of several lines, as a key of a service account, this much: it also holds names of projects and hosts.
-const PART_OF_LINES: usize = 32;
+/// Of the key of a service account, this much: it also holds names of projects and hosts.
+const PART_OF_KEY: usize = 32;
 /// Where a text is cut, this is enough.
 const PART_AT_END: usize = 2;
 /// How often a text may have been escaped.
@@ -200,10 +200,9 @@ impl Needles {
         };
         for secret in secrets {
             let secret = secret.expose().as_bytes();
-            let part = if secret.contains(&b'\n') {
-                PART_OF_LINES
-            } else {
-                PART
+            let part = match secret.trim_ascii() {
+                [b'{', .., b'}'] => PART_OF_KEY,
+                _ => PART,
             };
             let mut view = View::of(secret);
             out.add(&view.bytes, part);
@@ -537,6 +536,12 @@ mod tests {
         ));
         let text = |key: &str| format!("GET /v2/project-1234567/a: {key}");
         assert_eq!(secrets.redact(text(line)), text("[secret]"));
+        // One that was read with the end of its line is none.
+        secrets.remember("token-with-a-line-end\n");
+        assert_eq!(
+            secrets.redact("it was token-with-a".to_owned()),
+            "it was [secret]"
+        );
     }
 
     #[test]

@@ -158,9 +158,6 @@ impl Route<'_> {
         let mut passage = self.policy.judge(&url, &url, message.purpose)?;
         // Having left the origin of its credentials, a request never takes them up again.
         let mut carries = url.origin() == owner;
-        if matches!(message.purpose, Purpose::Redirect | Purpose::Upload) && !passage.is_home {
-            self.call.secrets().remember_signatures(&url);
-        }
         let mut hops = 0;
         let mut stale = 0;
         loop {
@@ -346,6 +343,7 @@ impl Route<'_> {
             Purpose::Realm => Refusal::of_token_service,
             _ => Refusal::of,
         };
+        self.call.secrets().remember_signatures(url);
         let refusal = of(status, &headers, (&body, is_cut), self.call.secrets());
         let message = format!("{url} answered {status}{}", refusal.said(" (", ")"));
         Ok(refusal.tell(Error::status(message)))
@@ -358,7 +356,6 @@ impl Route<'_> {
             Error::protocol(format!("{url} redirects to an unusable Location: {e}"))
         })?;
         let next = next.without(self.call.secrets());
-        self.call.secrets().remember_signatures(&next);
         let passage = self.policy.judge(url, &next, Purpose::Redirect)?;
         self.call.log.debug(|| format!("redirected to {next}"));
         Ok((next, passage))

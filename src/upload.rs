@@ -72,13 +72,18 @@ impl Transport {
             if let Some(answer) = self.find(digest, size, call)? {
                 return Ok(self.stored(answer, digest.clone()));
             }
+            // The push has repetitions of its own.
+            Budget::give_back(call);
         }
         let algorithm = digest.map_or(Algorithm::Sha256, Digest::algorithm);
         let mut session = match (digest, from) {
             (Some(digest), Some(from)) => match self.mount(digest, from, call)? {
                 Mounted::Done(answer) => return Ok(self.stored(answer, digest.clone())),
                 Mounted::Begun(session) => session,
-                Mounted::Refused => Session::begin(self, algorithm, call)?,
+                Mounted::Refused => {
+                    Budget::give_back(call);
+                    Session::begin(self, algorithm, call)?
+                }
             },
             _ => Session::begin(self, algorithm, call)?,
         };
@@ -156,10 +161,7 @@ impl Transport {
             200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
             401 | 429 => Err(self.refusal("HEAD", answer)),
             // Who may not ask, or asks in vain, may push all the same.
-            _ => {
-                Budget::give_back(call);
-                Ok(None)
-            }
+            _ => Ok(None),
         }
     }
 
@@ -188,7 +190,6 @@ impl Transport {
                 call.log
                     .info(|| format!("mount from {from} refused with {status}"));
                 answer.body.discard();
-                Budget::give_back(call);
                 Ok(Mounted::Refused)
             }
         }

@@ -302,7 +302,7 @@ impl Url {
         named
             .filter(|(name, _)| {
                 let name = name.to_ascii_lowercase();
-                name == "sig" || SIGNATURES.iter().any(|part| name.contains(part))
+                name.ends_with("sig") || SIGNATURES.iter().any(|part| name.contains(part))
             })
             .map(|(_, value)| value)
     }

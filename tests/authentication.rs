@@ -103,6 +103,9 @@ fn a_token_service_for_each_repository() {
     for transport in [&one, &two, &public] {
         assert_eq!(get(transport).unwrap(), b"fine");
     }
+    // What is only a guess is told as such a registry would be asked.
+    let told = at("two").explain(None).unwrap();
+    assert!(told.json().contains("/token"), "{}", told.json());
     // A service that said no is not asked the same twice in a call.
     let before = seen(&server).len();
     let e = get(&denied).unwrap_err();
@@ -132,6 +135,32 @@ fn a_token_service_for_each_repository() {
     let tokens = seen(&server).split_off(before);
     let tokens = tokens.iter().filter(|line| line.contains("/token"));
     assert_eq!(tokens.count(), 2, "one for each that guessed");
+}
+
+/// A token service that is no more: the registry names the new one, in the same call.
+#[test]
+fn a_token_service_that_moved() {
+    let moved = Arc::new(AtomicU32::new(0));
+    let now = Arc::clone(&moved);
+    let server = Server::start(move |r| {
+        let has_moved = now.load(Ordering::SeqCst) > 0;
+        match (r.path.as_str(), r.bearer()) {
+            ("/old", _) if has_moved => Answer::new(404),
+            ("/old", _) => Answer::ok(r#"{"token":"old","expires_in":1}"#),
+            ("/new", _) => token("new"),
+            (_, Some("new")) => Answer::ok("fine"),
+            (_, Some("old")) if !has_moved => Answer::ok("fine"),
+            _ if has_moved => Answer::challenge(r#"Bearer realm="/new""#),
+            _ => Answer::challenge(r#"Bearer realm="/old""#),
+        }
+    });
+    let transport = transport(&server, Some(&user()), &options());
+    assert_eq!(get(&transport).unwrap(), b"fine");
+    moved.store(1, Ordering::SeqCst);
+    assert_eq!(get(&transport).unwrap(), b"fine");
+    let requests = server.requests();
+    let last = requests.iter().rev().take(2).map(|r| r.path.as_str());
+    assert_eq!(last.collect::<Vec<_>>(), ["/v2/a/b/x", "/new"]);
 }
 
 /// What a challenge says is all there is to tell of an answer to HEAD.

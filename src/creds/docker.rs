@@ -192,9 +192,14 @@ impl Question<'_> {
             },
             // podman knows no such store: it is asked last, and no entry is lost to one that does not work.
             Keeper::Podman => match ask_auths()? {
-                nothing @ (Credential::Anonymous, _) => match ask_store() {
-                    Ok(answer) => Ok(answer.unwrap_or(nothing)),
-                    Err(e) if e.kind() == ErrorKind::Auth => Ok(nothing),
+                (nothing @ Credential::Anonymous, mut found) => match ask_store() {
+                    Ok(answer) => Ok(answer.unwrap_or((nothing, found))),
+                    Err(e) if e.kind() == ErrorKind::Auth => {
+                        found
+                            .source
+                            .push_str(&format!(" (credsStore was passed over: {e})"));
+                        Ok((nothing, found))
+                    }
                     Err(e) => Err(e),
                 },
                 answer => Ok(answer),

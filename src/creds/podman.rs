@@ -69,7 +69,8 @@ impl Store {
     }
 
     /// The credentials for a registry and, when it is given, a repository there, as
-    /// [`docker::Store::lookup`] finds them in one file.
+    /// [`docker::Store::lookup`] finds them in one file, but that a `credsStore` is asked last and may fail: podman
+    /// knows none.
     ///
     /// # Errors
     /// Those of [`docker::Store::lookup`]. A file that is wrong is not passed over, but where `registries.conf` names
