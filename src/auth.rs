@@ -229,6 +229,10 @@ impl Authenticator {
         all
     }
 
+    fn forget_scopes(&self) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Scopes::default();
+    }
+
     /// Goes on without credentials if that is allowed and new.
     fn fall_back(&self, call: &Call, why: &str) -> bool {
         if !self.may_fall_back || self.fell_back.swap(true, Ordering::Relaxed) {
@@ -412,11 +416,7 @@ impl<'a> CallSigner<'a> {
             service: service.map(str::to_owned),
         };
         self.auth.unlearn(self.route.policy.home(), &known);
-        *self
-            .auth
-            .learned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Scopes::default();
+        self.auth.forget_scopes();
     }
 
     /// Merges the scopes a challenge asks for into those the transport asks for from now on.
@@ -472,6 +472,7 @@ impl<'a> CallSigner<'a> {
                 service: service.map(str::to_owned),
             };
             self.auth.unlearn(self.route.policy.home(), &known);
+            self.auth.forget_scopes();
             return Err(e);
         }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);
@@ -554,14 +555,14 @@ impl<'a> CallSigner<'a> {
         match known {
             Known::Bearer { realm, service } => {
                 match self.token(&realm, service.as_deref(), budget) {
-                    // Another repository's token service, or one of another time: the answer to the bare request
-                    // decides. One that was named to this transport and does not work may work again.
+                    // Another repository's token service, or one that is no more: the answer to the bare request
+                    // decides. What the own one says of the credentials stands.
                     Err(e)
                         if !is_new
                             && !self.is_apart
                             && call.check().is_ok()
                             && e.kind() != ErrorKind::State
-                            && (is_guess || is_refusal(&e)) =>
+                            && (is_guess || is_no_more(&e)) =>
                     {
                         call.log
                             .info(|| format!("asking {} what it wants: {e}", self.auth.registry));
@@ -722,10 +723,9 @@ impl Signer for CallSigner<'_> {
     }
 }
 
-/// Whether a server said no, and will say so again.
-fn is_refusal(e: &Error) -> bool {
-    matches!(e.kind(), ErrorKind::Auth | ErrorKind::Status)
-        && !e.http_status().is_some_and(retry::is_transient)
+/// Whether there is no token service where one was.
+fn is_no_more(e: &Error) -> bool {
+    matches!(e.http_status(), Some(404 | 405 | 410))
 }
 
 fn describe(wants: &Verdict) -> String {
@@ -983,8 +983,13 @@ impl Exchange<'_> {
             .read_what_comes(self.route.call.limits().refusal)?;
         let body = Zeroizing::new(body);
         let secrets = self.route.call.secrets();
-        let refusal =
-            Refusal::of_token_service(answer.status, &answer.headers, (&body, is_cut), secrets);
+        let refusal = Refusal::of_token_service(
+            &answer.url,
+            answer.status,
+            &answer.headers,
+            (&body, is_cut),
+            secrets,
+        );
         self.route
             .call
             .log

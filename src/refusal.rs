@@ -12,6 +12,7 @@ use crate::response::content_type;
 use crate::retry;
 use crate::secret::Secrets;
 use crate::token;
+use crate::url::Url;
 
 /// An answer as an error tells it: without secrets.
 pub(crate) struct Refusal<'a> {
@@ -23,18 +24,20 @@ pub(crate) struct Refusal<'a> {
 }
 
 impl<'a> Refusal<'a> {
-    /// Of an answer and what could be read of its body, which may be nothing, and whether that may not be all.
+    /// Of an answer from `url` and what could be read of its body, which may be nothing, and whether that may not be all.
     pub(crate) fn of(
+        url: &Url,
         status: u16,
         headers: &HeaderMap,
         (body, is_cut): (&[u8], bool),
         secrets: &'a Secrets,
     ) -> Self {
-        Self::saying(status, headers, (&json::text(body), is_cut), secrets)
+        Self::saying(url, status, headers, (&json::text(body), is_cut), secrets)
     }
 
     /// The same of a token service, whose body is not told where it may be a token: it holds one, or is no refusal.
     pub(crate) fn of_token_service(
+        url: &Url,
         status: u16,
         headers: &HeaderMap,
         (body, is_cut): (&[u8], bool),
@@ -43,17 +46,19 @@ impl<'a> Refusal<'a> {
         let text = json::text(body);
         let is_told = status >= 400 && !token::is_in(&text);
         let said = (if is_told { &*text } else { "" }, is_cut);
-        let refusal = Self::saying(status, headers, said, secrets);
+        let refusal = Self::saying(url, status, headers, said, secrets);
         json::wipe(text);
         refusal
     }
 
     fn saying(
+        url: &Url,
         status: u16,
         headers: &HeaderMap,
         (text, is_cut): (&str, bool),
         secrets: &'a Secrets,
     ) -> Self {
+        secrets.remember_signatures(url);
         Self {
             secrets,
             status,

@@ -51,7 +51,7 @@ struct Known {
 
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 6;
-/// Each refusal may have some of its own, which can only come back in it.
+/// Each refusal may have some of its own, which come back in it or not at all.
 const MAX_SIGNATURES: usize = 32;
 
 impl Secrets {
@@ -67,7 +67,7 @@ impl Secrets {
         }
     }
 
-    /// Keeps what the URL of a storage that refuses is signed with, which its answer may tell.
+    /// Keeps what a URL is signed with that refuses or leads on, which what comes may tell.
     pub(crate) fn remember_signatures(&self, url: &Url) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Known {
@@ -76,11 +76,16 @@ impl Secrets {
             ..
         } = &mut *known;
         for text in url.signatures().filter(|text| text.len() >= SHORTEST) {
-            if !signatures.iter().any(|secret| secret.expose() == text) {
-                signatures.truncate(MAX_SIGNATURES - 1);
-                signatures.push_front(Secret::new(text));
-                *needles = None;
-            }
+            let known = signatures.iter().position(|secret| secret.expose() == text);
+            let secret = match known.and_then(|at| signatures.remove(at)) {
+                Some(secret) => secret,
+                None => {
+                    signatures.truncate(MAX_SIGNATURES - 1);
+                    *needles = None;
+                    Secret::new(text)
+                }
+            };
+            signatures.push_front(secret);
         }
     }
 
@@ -169,6 +174,8 @@ impl Secrets {
 const PART: usize = 12;
 /// Of the key of a service account, this much: it also holds names of projects and hosts.
 const PART_OF_KEY: usize = 32;
+/// What such a key has.
+const KEY: &[u8] = b"\"private_key\"";
 /// Where a text is cut, this is enough.
 const PART_AT_END: usize = 2;
 /// How often a text may have been escaped.
@@ -200,10 +207,8 @@ impl Needles {
         };
         for secret in secrets {
             let secret = secret.expose().as_bytes();
-            let part = match secret.trim_ascii() {
-                [b'{', .., b'}'] => PART_OF_KEY,
-                _ => PART,
-            };
+            let is_key = secret.windows(KEY.len()).any(|name| name == KEY);
+            let part = if is_key { PART_OF_KEY } else { PART };
             let mut view = View::of(secret);
             out.add(&view.bytes, part);
             for _ in 0..MAX_ESCAPED {
@@ -532,11 +537,14 @@ mod tests {
         let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7";
         let secrets = Secrets::default();
         secrets.remember(&format!(
-            "{{\n\"project_id\": \"project-1234567\",\n\"key\": \"{line}\"}}"
+            "{{\n\"project_id\": \"project-1234567\",\n\"private_key\": \"{line}\"}}"
         ));
         let text = |key: &str| format!("GET /v2/project-1234567/a: {key}");
         assert_eq!(secrets.redact(text(line)), text("[secret]"));
-        // One that was read with the end of its line is none.
+        // Others are not shown in parts, whatever they look like.
+        secrets.remember(r#"{"token":"Zk3mQ9vT7xLp2RwY8sBd"}"#);
+        let text = "Zk3mQ9vT7xLp2RwY8sBd is unknown".to_owned();
+        assert_eq!(secrets.redact(text), "[secret] is unknown");
         secrets.remember("token-with-a-line-end\n");
         assert_eq!(
             secrets.redact("it was token-with-a".to_owned()),

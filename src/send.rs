@@ -343,8 +343,7 @@ impl Route<'_> {
             Purpose::Realm => Refusal::of_token_service,
             _ => Refusal::of,
         };
-        self.call.secrets().remember_signatures(url);
-        let refusal = of(status, &headers, (&body, is_cut), self.call.secrets());
+        let refusal = of(url, status, &headers, (&body, is_cut), self.call.secrets());
         let message = format!("{url} answered {status}{}", refusal.said(" (", ")"));
         Ok(refusal.tell(Error::status(message)))
     }
@@ -355,6 +354,8 @@ impl Route<'_> {
         let next = url.resolve(&location).map_err(|e| {
             Error::protocol(format!("{url} redirects to an unusable Location: {e}"))
         })?;
+        // What signed it may be in the next one, too.
+        self.call.secrets().remember_signatures(url);
         let next = next.without(self.call.secrets());
         let passage = self.policy.judge(url, &next, Purpose::Redirect)?;
         self.call.log.debug(|| format!("redirected to {next}"));

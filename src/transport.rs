@@ -580,8 +580,13 @@ impl Transport {
             Err(e) => return e.with_http_status(status),
         };
         let secrets = answer.body.secrets();
-        secrets.remember_signatures(&answer.url);
-        let refusal = Refusal::of(status, &answer.headers, (&body, is_cut), secrets);
+        let refusal = Refusal::of(
+            &answer.url,
+            status,
+            &answer.headers,
+            (&body, is_cut),
+            secrets,
+        );
         let mut message = format!(
             "{method} {}: the answer was {status}{}{}",
             answer.url,

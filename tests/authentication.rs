@@ -137,30 +137,44 @@ fn a_token_service_for_each_repository() {
     assert_eq!(tokens.count(), 2, "one for each that guessed");
 }
 
-/// A token service that is no more: the registry names the new one, in the same call.
+/// A token service that is no more: the registry names the new one, in the same call. What one that is there says of
+/// the credentials stands.
 #[test]
 fn a_token_service_that_moved() {
-    let moved = Arc::new(AtomicU32::new(0));
-    let now = Arc::clone(&moved);
-    let server = Server::start(move |r| {
-        let has_moved = now.load(Ordering::SeqCst) > 0;
-        match (r.path.as_str(), r.bearer()) {
-            ("/old", _) if has_moved => Answer::new(404),
-            ("/old", _) => Answer::ok(r#"{"token":"old","expires_in":1}"#),
-            ("/new", _) => token("new"),
-            (_, Some("new")) => Answer::ok("fine"),
-            (_, Some("old")) if !has_moved => Answer::ok("fine"),
-            _ if has_moved => Answer::challenge(r#"Bearer realm="/new""#),
-            _ => Answer::challenge(r#"Bearer realm="/old""#),
+    for status in [404, 403] {
+        let moved = Arc::new(AtomicU32::new(0));
+        let now = Arc::clone(&moved);
+        let server = Server::start(move |r| {
+            let has_moved = now.load(Ordering::SeqCst) > 0;
+            match (r.path.as_str(), r.bearer()) {
+                ("/old", _) if has_moved => Answer::error(status, "DENIED", "locked"),
+                ("/old", _) => Answer::ok(r#"{"token":"old","expires_in":0.00001}"#),
+                ("/new", _) => token("new"),
+                (_, Some("new")) => Answer::ok("fine"),
+                (_, Some("old")) if !has_moved => Answer::ok("fine"),
+                _ if has_moved => Answer::challenge(r#"Bearer realm="/new""#),
+                _ => Answer::challenge(r#"Bearer realm="/old""#),
+            }
+        });
+        let transport = transport(&server, Some(&user()), &options());
+        assert_eq!(get(&transport).unwrap(), b"fine");
+        moved.store(1, Ordering::SeqCst);
+        server.clear();
+        let got = get(&transport);
+        let requests = server.requests();
+        let paths: Vec<&str> = requests.iter().map(|r| r.path.as_str()).collect();
+        if status == 404 {
+            assert_eq!(got.unwrap(), b"fine");
+            assert_eq!(paths, ["/old", "/v2/a/b/x", "/new", "/v2/a/b/x"]);
+        } else {
+            let e = got.unwrap_err();
+            assert!(
+                e.kind() == ErrorKind::Auth && e.message().contains("locked"),
+                "{e}"
+            );
+            assert_eq!(paths, ["/old"]);
         }
-    });
-    let transport = transport(&server, Some(&user()), &options());
-    assert_eq!(get(&transport).unwrap(), b"fine");
-    moved.store(1, Ordering::SeqCst);
-    assert_eq!(get(&transport).unwrap(), b"fine");
-    let requests = server.requests();
-    let last = requests.iter().rev().take(2).map(|r| r.path.as_str());
-    assert_eq!(last.collect::<Vec<_>>(), ["/v2/a/b/x", "/new"]);
+    }
 }
 
 /// What a challenge says is all there is to tell of an answer to HEAD.

@@ -403,8 +403,7 @@ fn through_squid() {
             } else if proxy != right {
                 // A tunnel is told of when it ends: one of before may be told of now.
                 let mut asked = asked.iter().filter(|l| !l.ends_with(" proxyuser 200"));
-                let refused = asked.clone().count();
-                assert!(refused > 0 && asked.all(|l| l.ends_with(" 407")), "{shown}");
+                assert!(asked.all(|l| l.ends_with(" 407")), "{shown}");
                 assert!(shown.contains("proxy") && shown.contains("407"), "{shown}");
             }
             assert!(!shown.contains("proxypass"), "{shown}");
