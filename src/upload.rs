@@ -69,21 +69,18 @@ impl Transport {
         if let Some(digest) = digest {
             // Who has it need not be asked what is wrong with the source.
             let size = source.size().unwrap_or(None);
-            if let Some(answer) = self.find(digest, size, call)? {
-                return Ok(self.stored(answer, digest.clone()));
+            match self.find(digest, size, call)? {
+                Presence::There(answer) => return Ok(self.stored(*answer, digest.clone())),
+                Presence::Absent => {}
+                Presence::Unknown => Budget::give_back(call),
             }
-            // The push has repetitions of its own.
-            Budget::give_back(call);
         }
         let algorithm = digest.map_or(Algorithm::Sha256, Digest::algorithm);
         let mut session = match (digest, from) {
             (Some(digest), Some(from)) => match self.mount(digest, from, call)? {
                 Mounted::Done(answer) => return Ok(self.stored(answer, digest.clone())),
                 Mounted::Begun(session) => session,
-                Mounted::Refused => {
-                    Budget::give_back(call);
-                    Session::begin(self, algorithm, call)?
-                }
+                Mounted::Refused => Session::begin(self, algorithm, call)?,
             },
             _ => Session::begin(self, algorithm, call)?,
         };
@@ -153,15 +150,16 @@ impl Transport {
         })
     }
 
-    /// The answer to HEAD when the blob, of `size` bytes if that is known, is there.
-    fn find(&self, digest: &Digest, size: Option<u64>, call: &Arc<Call>) -> Result<Option<Answer>> {
+    /// Asks whether the blob, of `size` bytes if that is known, is there.
+    fn find(&self, digest: &Digest, size: Option<u64>, call: &Arc<Call>) -> Result<Presence> {
         let url = self.repository_url(&format!("blobs/{digest}"), call)?;
         let answer = self.ask(&Ask::new("HEAD", url), call, &mut self.budget())?;
         match answer.status {
-            200 if is_of_blob(&answer, digest, size) => Ok(Some(answer)),
+            200 if is_of_blob(&answer, digest, size) => Ok(Presence::There(Box::new(answer))),
             401 | 429 => Err(self.refusal("HEAD", answer)),
             // Who may not ask, or asks in vain, may push all the same.
-            _ => Ok(None),
+            status if retry::is_transient(status) => Ok(Presence::Unknown),
+            _ => Ok(Presence::Absent),
         }
     }
 
@@ -175,7 +173,12 @@ impl Transport {
         let answer = match self.ask(&ask, call, &mut self.budget()) {
             Ok(answer) => answer,
             // A token for both repositories was not to be had: the blob is sent instead.
-            Err(e) if e.kind() == ErrorKind::Auth => return Ok(Mounted::Refused),
+            Err(e) if e.kind() == ErrorKind::Auth => {
+                if retry::is_passing(&e) {
+                    Budget::give_back(call);
+                }
+                return Ok(Mounted::Refused);
+            }
             Err(e) => return Err(e),
         };
         match answer.status {
@@ -190,6 +193,9 @@ impl Transport {
                 call.log
                     .info(|| format!("mount from {from} refused with {status}"));
                 answer.body.discard();
+                if retry::is_transient(status) {
+                    Budget::give_back(call);
+                }
                 Ok(Mounted::Refused)
             }
         }
@@ -330,6 +336,14 @@ impl Upload {
             _ => Err(self.transport.refusal("DELETE", answer)),
         }
     }
+}
+
+/// What is known of a blob that is to be stored.
+enum Presence {
+    There(Box<Answer>),
+    Absent,
+    /// The registry was asked in vain, which is to cost the push none of its repetitions.
+    Unknown,
 }
 
 /// How far the registry says an upload has come.
@@ -788,8 +802,9 @@ impl Session {
             // It may have been committed before the answer got lost.
             if let Status::Gone(_) = now {
                 let size = rest.map_or(self.offset, |(_, size)| size);
-                if let Some(answer) = self.transport.find(digest, Some(size), &self.call)? {
-                    return Ok(answer);
+                let found = self.transport.find(digest, Some(size), &self.call)?;
+                if let Presence::There(answer) = found {
+                    return Ok(*answer);
                 }
             }
             match (rest, now) {
