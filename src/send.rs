@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::media_type;
 use crate::net::call::Call;
 use crate::net::{Body, Exchange, Incoming, Net, Outgoing};
@@ -190,7 +190,14 @@ impl Route<'_> {
             let waits_again = message.purpose == Purpose::Realm || !self.call.wrote();
             let answer = match attempt {
                 Ok(answer) => answer,
-                Err(e) if budget.may_pass(&e, waits_again) && may_repeat => {
+                // An alert may have come on a kept connection behind the answer before.
+                Err(e)
+                    if may_repeat
+                        && (budget.may_pass(&e, waits_again)
+                            || (e.kind() == ErrorKind::Tls
+                                && self.call.on_used_connection()
+                                && stale < MAX_STALE)) =>
+                {
                     self.call.check()?;
                     if self.call.on_used_connection() && stale < MAX_STALE && !e.is_slow() {
                         stale += 1;
