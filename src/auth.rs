@@ -411,6 +411,11 @@ impl<'a> CallSigner<'a> {
         }
         self.told = None;
         self.extra = Scopes::default();
+        self.unlearn_for_others(realm, service);
+    }
+
+    /// The same, but that this call goes on with it.
+    fn unlearn_for_others(&self, realm: &Url, service: Option<&str>) {
         let known = Known::Bearer {
             realm: realm.clone(),
             service: service.map(str::to_owned),
@@ -466,13 +471,8 @@ impl<'a> CallSigner<'a> {
             creds: self.auth.fingerprint.clone(),
         };
         if let Some((_, e)) = self.failed.take_if(|(failed, _)| *failed == key) {
-            // Not by this call, which goes on with it should it do without credentials.
-            let known = Known::Bearer {
-                realm: realm.clone(),
-                service: service.map(str::to_owned),
-            };
-            self.auth.unlearn(self.route.policy.home(), &known);
-            self.auth.forget_scopes();
+            // This call may yet do without credentials.
+            self.unlearn_for_others(realm, service);
             return Err(e);
         }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);

@@ -188,18 +188,17 @@ impl Route<'_> {
             let may_repeat = repeats || !self.call.wrote();
             // A token that is late keeps everything waiting; other requests may be slow for good reasons.
             let waits_again = message.purpose == Purpose::Realm || !self.call.wrote();
+            let was_kept = self.call.on_used_connection() && stale < MAX_STALE;
             let answer = match attempt {
                 Ok(answer) => answer,
                 // An alert may have come on a kept connection behind the answer before.
                 Err(e)
                     if may_repeat
                         && (budget.may_pass(&e, waits_again)
-                            || (e.kind() == ErrorKind::Tls
-                                && self.call.on_used_connection()
-                                && stale < MAX_STALE)) =>
+                            || (was_kept && e.kind() == ErrorKind::Tls)) =>
                 {
                     self.call.check()?;
-                    if self.call.on_used_connection() && stale < MAX_STALE && !e.is_slow() {
+                    if was_kept && !e.is_slow() {
                         stale += 1;
                         self.call
                             .log
