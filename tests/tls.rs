@@ -2,11 +2,17 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::options::Options;
 use registry_transport::request::Request;
 use registry_transport::transport::{Actions, Transport};
+use rustls::ServerConnection;
 use support::client::{get, keep_log, options, transport, with, with_texts};
 use support::pki::{Ca, Identity};
 use support::server::{Answer, Gate, Server, lock};
@@ -242,6 +248,62 @@ fn a_body_in_steps_over_tls() {
     assert!(got == data);
     assert_eq!(get(&transport, "/v2/x").unwrap().len(), data.len());
     assert_eq!(server.connections(), 1);
+}
+
+/// What else comes in one piece with an answer neither holds it up nor takes it away.
+#[test]
+fn what_comes_with_an_answer() {
+    let ca = Ca::new();
+    for alert in [false, true] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let name = format!("{}/a/b", listener.local_addr().unwrap());
+        let config = ca.server_config(&ca.server());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let mut conn = ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut stream = stream.unwrap();
+                while read_request(&mut conn, &mut stream) {
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
+                    conn.writer().write_all(answer).unwrap();
+                    if alert {
+                        // What the server cannot decrypt makes it send one.
+                        let noise = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+                        conn.read_tls(&mut noise.as_slice()).unwrap();
+                        conn.process_new_packets().unwrap_err();
+                    } else {
+                        conn.refresh_traffic_keys().unwrap();
+                    }
+                    let mut piece = Vec::new();
+                    while conn.wants_write() {
+                        conn.write_tls(&mut piece).unwrap();
+                    }
+                    stream.write_all(&piece).unwrap();
+                }
+            }
+        });
+        let transport = Transport::new(&name, Actions::pull(), None, Some(&trusting(&ca))).unwrap();
+        for _ in 0..3 {
+            assert_eq!(get(&transport, "/v2/x").unwrap(), b"fine", "{alert}");
+        }
+        let connections = connections.load(Ordering::Relaxed);
+        assert_eq!(connections, if alert { 3 } else { 1 });
+    }
+}
+
+/// Reads up to the end of a request's header; false is the end of the connection.
+fn read_request(conn: &mut ServerConnection, stream: &mut TcpStream) -> bool {
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    while !head.ends_with(b"\r\n\r\n") {
+        match rustls::Stream::new(conn, stream).read(&mut piece) {
+            Ok(n) if n > 0 => head.extend_from_slice(&piece[..n]),
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Client certificates: shown to servers that ask, and useful errors where something is missing.

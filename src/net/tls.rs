@@ -423,6 +423,8 @@ pub(crate) struct Tls {
     plain: Vec<u8>,
     passed: usize,
     ended: bool,
+    /// What broke the connection right behind data that was still handed over.
+    failed: Option<io::Error>,
     buffers: WipedBuffers,
 }
 
@@ -462,21 +464,25 @@ impl Tls {
             plain: Vec::new(),
             passed: 0,
             ended: false,
+            failed: None,
             buffers: WipedBuffers::new(buffer),
         };
         let began = std::time::Instant::now();
-        while !tls
-            .advance(&mut [], &[])
-            .map_err(|e| handshake_error(host, e))?
-            .may_write
-        {
+        loop {
+            let step = tls
+                .advance(&mut [], &[])
+                .map_err(|e| handshake_error(host, e))?;
+            if step.may_write {
+                return Ok(tls);
+            }
+            if step.wants_input {
+                tls.read_wire().map_err(|e| handshake_error(host, e))?;
+            }
             call.check_handshake(began.elapsed())?;
         }
-        Ok(tls)
     }
 
-    /// Takes the state machine one step on: decrypts into `out`, encrypts `data`, or moves bytes between the
-    /// state machine and the wire.
+    /// Takes the state machine one step on: decrypts into `out`, or encrypts `data`, or sends what is to be sent.
     fn advance(&mut self, out: &mut [u8], data: &[u8]) -> io::Result<Step> {
         let mut step = Step::default();
         let incoming = self
@@ -484,7 +490,6 @@ impl Tls {
             .get_mut(self.start..self.end)
             .unwrap_or_default();
         let UnbufferedStatus { mut discard, state } = self.tls.process_tls_records(incoming);
-        let mut wants_input = false;
         match state.map_err(io::Error::other)? {
             ConnectionState::ReadTraffic(mut records) => {
                 while let Some(record) = records.next_record() {
@@ -515,7 +520,7 @@ impl Tls {
             ConnectionState::WriteTraffic(mut writer) => {
                 step.may_write = true;
                 if data.is_empty() {
-                    wants_input = !out.is_empty();
+                    step.wants_input = !out.is_empty();
                 } else {
                     // Each record of up to 16 KiB grows by its header, type and tag.
                     self.outgoing
@@ -529,7 +534,7 @@ impl Tls {
                     step.wrote = true;
                 }
             }
-            ConnectionState::BlockedHandshake => wants_input = true,
+            ConnectionState::BlockedHandshake => step.wants_input = true,
             ConnectionState::PeerClosed | ConnectionState::Closed => self.ended = true,
             _ => {
                 return Err(into_io(Error::internal(
@@ -538,9 +543,6 @@ impl Tls {
             }
         }
         self.start += discard;
-        if wants_input {
-            self.read_wire()?;
-        }
         Ok(step)
     }
 
@@ -585,15 +587,27 @@ impl Tls {
                 self.passed = 0;
             }
             let room = buf.len() - filled;
-            let more_at_hand =
-                self.start < self.end && room >= MAX_RECORD && self.has_whole_record();
+            let more_at_hand = self.failed.is_none()
+                && self.start < self.end
+                && room >= MAX_RECORD
+                && self.has_whole_record();
             if room == 0 || self.ended || (filled > 0 && !more_at_hand) {
                 return Ok(filled);
             }
-            filled += self
-                .advance(buf.get_mut(filled..).unwrap_or_default(), &[])
-                .map_err(broken)?
-                .read;
+            if let Some(e) = self.failed.take() {
+                return Err(e);
+            }
+            match self.advance(buf.get_mut(filled..).unwrap_or_default(), &[]) {
+                Ok(step) => {
+                    filled += step.read;
+                    // What came was a key update or a ticket; what there is does not wait for more.
+                    if step.wants_input && filled == 0 {
+                        self.read_wire()?;
+                    }
+                }
+                Err(e) if filled > 0 => self.failed = Some(broken(e)),
+                Err(e) => return Err(broken(e)),
+            }
         }
     }
 
@@ -625,6 +639,8 @@ struct Step {
     read: usize,
     wrote: bool,
     may_write: bool,
+    /// Nothing more can be done before more was read.
+    wants_input: bool,
 }
 
 /// An error after the handshake.
@@ -706,7 +722,11 @@ impl Transport for Tls {
     }
 
     fn is_open(&mut self) -> bool {
-        !self.ended && self.plain.is_empty() && self.start == self.end && self.wire.is_open()
+        !self.ended
+            && self.failed.is_none()
+            && self.plain.is_empty()
+            && self.start == self.end
+            && self.wire.is_open()
     }
 
     fn is_tls(&self) -> bool {
