@@ -5,14 +5,17 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
 use registry_transport::options::Options;
 use registry_transport::request::Request;
 use registry_transport::transport::{Actions, Transport};
-use rustls::ServerConnection;
+use rustls::crypto::cipher::{MessageEncrypter, OutboundChunks, OutboundPlainMessage};
+use rustls::{
+    ConnectionTrafficSecrets, ContentType, ProtocolVersion, ServerConfig, ServerConnection,
+    SupportedCipherSuite,
+};
 use support::client::{get, keep_log, options, transport, with, with_texts};
 use support::pki::{Ca, Identity};
 use support::server::{Answer, Gate, Server, lock};
@@ -253,44 +256,75 @@ fn a_body_in_steps_over_tls() {
 /// What else comes in one piece with an answer neither holds it up nor takes it away.
 #[test]
 fn what_comes_with_an_answer() {
+    const KEY_UPDATE: &[u8] = &[24, 0, 0, 1, 0];
+    const PART_OF_A_TICKET: &[u8] = &[4, 0, 0, 200, 1, 2, 3];
+    const INTERNAL_ERROR: &[u8] = &[2, 80];
+    const CLOSE_NOTIFY: &[u8] = &[1, 0];
     let ca = Ca::new();
-    for alert in [false, true] {
+    for (behind, content) in [
+        (ContentType::Handshake, KEY_UPDATE),
+        (ContentType::Handshake, PART_OF_A_TICKET),
+        (ContentType::Alert, INTERNAL_ERROR),
+        (ContentType::Alert, CLOSE_NOTIFY),
+    ] {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let name = format!("{}/a/b", listener.local_addr().unwrap());
-        let config = ca.server_config(&ca.server());
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&connections);
+        let mut config = ServerConfig::clone(&ca.server_config(&ca.server()));
+        config.enable_secret_extraction = true;
+        let config = Arc::new(config);
         std::thread::spawn(move || {
+            let mut open = Vec::new();
             for stream in listener.incoming() {
-                counter.fetch_add(1, Ordering::Relaxed);
                 let mut conn = ServerConnection::new(Arc::clone(&config)).unwrap();
                 let mut stream = stream.unwrap();
-                while read_request(&mut conn, &mut stream) {
-                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
-                    conn.writer().write_all(answer).unwrap();
-                    if alert {
-                        // What the server cannot decrypt makes it send one.
-                        let noise = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
-                        conn.read_tls(&mut noise.as_slice()).unwrap();
-                        conn.process_new_packets().unwrap_err();
-                    } else {
-                        conn.refresh_traffic_keys().unwrap();
-                    }
-                    let mut piece = Vec::new();
-                    while conn.wants_write() {
-                        conn.write_tls(&mut piece).unwrap();
-                    }
-                    stream.write_all(&piece).unwrap();
-                }
+                read_request(&mut conn, &mut stream);
+                let mut records = Records::of(conn);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
+                records.add(ContentType::ApplicationData, answer);
+                records.add(behind, content);
+                stream.write_all(&records.encoded).unwrap();
+                open.push(stream);
             }
         });
         let transport = Transport::new(&name, Actions::pull(), None, Some(&trusting(&ca))).unwrap();
-        for _ in 0..3 {
-            assert_eq!(get(&transport, "/v2/x").unwrap(), b"fine", "{alert}");
-        }
-        let connections = connections.load(Ordering::Relaxed);
-        assert_eq!(connections, if alert { 3 } else { 1 });
+        assert_eq!(
+            get(&transport, "/v2/x").unwrap(),
+            b"fine",
+            "{behind:?} {content:?}"
+        );
     }
+}
+
+/// A server whose keys change behind each answer goes on with the same connection.
+#[test]
+fn changing_keys() {
+    let ca = Ca::new();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let name = format!("{}/a/b", listener.local_addr().unwrap());
+    let config = ca.server_config(&ca.server());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut conn = ServerConnection::new(config).unwrap();
+        let mut requests = 0;
+        while read_request(&mut conn, &mut stream) {
+            requests += 1;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine";
+            conn.writer().write_all(answer).unwrap();
+            conn.refresh_traffic_keys().unwrap();
+            let mut piece = Vec::new();
+            while conn.wants_write() {
+                conn.write_tls(&mut piece).unwrap();
+            }
+            stream.write_all(&piece).unwrap();
+        }
+        requests
+    });
+    let transport = Transport::new(&name, Actions::pull(), None, Some(&trusting(&ca))).unwrap();
+    for _ in 0..3 {
+        assert_eq!(get(&transport, "/v2/x").unwrap(), b"fine");
+    }
+    drop(transport);
+    assert!(server.join().unwrap() >= 3);
 }
 
 /// Reads up to the end of a request's header; false is the end of the connection.
@@ -304,6 +338,41 @@ fn read_request(conn: &mut ServerConnection, stream: &mut TcpStream) -> bool {
         }
     }
     true
+}
+
+/// Writes records of any content with the keys of a connection.
+struct Records {
+    encrypter: Box<dyn MessageEncrypter>,
+    serial: u64,
+    encoded: Vec<u8>,
+}
+
+impl Records {
+    fn of(conn: ServerConnection) -> Self {
+        let Some(SupportedCipherSuite::Tls13(suite)) = conn.negotiated_cipher_suite() else {
+            panic!("not TLS 1.3");
+        };
+        let (serial, secrets) = conn.dangerous_extract_secrets().unwrap().tx;
+        let ConnectionTrafficSecrets::Aes128Gcm { key, iv } = secrets else {
+            panic!("another cipher");
+        };
+        Self {
+            encrypter: suite.aead_alg.encrypter(key, iv),
+            serial,
+            encoded: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, typ: ContentType, content: &[u8]) {
+        let message = OutboundPlainMessage {
+            typ,
+            version: ProtocolVersion::TLSv1_3,
+            payload: OutboundChunks::Single(content),
+        };
+        let record = self.encrypter.encrypt(message, self.serial).unwrap();
+        self.encoded.extend(record.encode());
+        self.serial += 1;
+    }
 }
 
 /// Client certificates: shown to servers that ask, and useful errors where something is missing.

@@ -600,8 +600,11 @@ impl Tls {
             match self.advance(buf.get_mut(filled..).unwrap_or_default(), &[]) {
                 Ok(step) => {
                     filled += step.read;
-                    // What came was a key update or a ticket; what there is does not wait for more.
-                    if step.wants_input && filled == 0 {
+                    if step.wants_input {
+                        // What came was a key update, or part of a ticket; what there is does not wait for more.
+                        if filled > 0 {
+                            return Ok(filled);
+                        }
                         self.read_wire()?;
                     }
                 }
@@ -622,6 +625,9 @@ impl Tls {
     }
 
     fn write_plain(&mut self, data: &[u8]) -> io::Result<()> {
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
         for piece in data.chunks(64 * 1024) {
             while !self.advance(&mut [], piece).map_err(broken)?.wrote {
                 if self.ended {
