@@ -60,9 +60,14 @@ fuzz_target!(|data: &[u8]| {
         let found = c.params.iter().find(|(n, _)| n == name);
         found.map(|(_, v)| v.clone()).filter(|v| !v.is_empty())
     };
+    // A realm that names no place is none.
+    let is_place = |realm: &String| {
+        !realm.chars().all(char::is_whitespace)
+            && realm.chars().next().is_some_and(|c| !"?#\"=".contains(c))
+    };
     let bearer = list
         .iter()
-        .find(|c| c.scheme == "bearer" && text(c, "realm").is_some());
+        .find(|c| c.scheme == "bearer" && text(c, "realm").as_ref().is_some_and(is_place));
     match judge(&fields) {
         Answer::Bearer(realm, service, scope) => {
             let c = bearer.expect("a Bearer challenge");
