@@ -21,16 +21,18 @@ use crate::retry::Budget;
 use crate::source::{ReadBytes, Source};
 use crate::transport::Transport;
 
-/// Most manifests one copy may consist of.
+/// Most manifests one copy may consist of, and their bytes in all, which are kept until the blobs are there.
 const MAX_MANIFESTS: usize = 10_000;
+const MAX_BYTES: usize = 64 << 20;
 
 /// Copies what `reference` (a tag or digest) names at `src`, with everything it refers to, to `dst` under
-/// `dst_reference`. Blobs are mounted when both are repositories of one registry, else streamed one by one, as many
-/// at once as option `parallel` of `dst` says; nothing touches the disk.
+/// `dst_reference`. Blobs are mounted when both are repositories of one registry, else streamed, as many at once
+/// as option `parallel` of `dst` says; nothing touches the disk.
 ///
 /// # Errors
 /// Those of [`Transport::manifest_get`], [`Transport::blob_get`], [`Transport::blob_put`] and
-/// [`Transport::manifest_put`]. What was copied before a failure stays.
+/// [`Transport::manifest_put`]; [`Limit`](ErrorKind::Limit) for an image of more than 10,000 manifests or 64 MiB of
+/// them. What was copied before a failure stays.
 pub fn copy(
     src: &Transport,
     reference: &str,
@@ -42,7 +44,9 @@ pub fn copy(
     let (src_call, dst_call) = (src.call(op)?, dst.call(op)?);
     let plan = Plan::of(src, reference, &src_call)?;
     if let Some(op) = op {
-        op.begin(Some(plan.blobs.iter().map(|b| b.size).sum()));
+        // The sizes are what manifests say.
+        let sizes = plan.blobs.iter().map(|b| b.size);
+        op.begin(Some(sizes.fold(0, u64::saturating_add)));
     }
     // The progress is that of the whole; its parts do not count for themselves.
     let (src_call, dst_call) = (src_call.uncounted(), dst_call.uncounted());
@@ -83,7 +87,7 @@ struct BlobRef {
 impl Plan {
     fn of(src: &Transport, reference: &str, call: &Arc<Call>) -> Result<Self> {
         let mut plan = Self::default();
-        let mut seen = HashSet::new();
+        let (mut seen, mut count, mut bytes) = (HashSet::new(), 0, 0);
         let top = src.manifest_fetch(&TagOrDigest::parse(reference)?, call)?;
         // Depth first; a manifest is entered behind its children.
         let mut stack = vec![(top, false)];
@@ -91,6 +95,13 @@ impl Plan {
             if expanded {
                 plan.manifests.push(manifest);
                 continue;
+            }
+            count += 1;
+            bytes += manifest.data.len();
+            if count > MAX_MANIFESTS || bytes > MAX_BYTES {
+                return Err(Error::limit(format!(
+                    "an image of more than {MAX_MANIFESTS} manifests or {MAX_BYTES} bytes of them is not copied"
+                )));
             }
             let refers = References::of(&manifest)?;
             for blob in refers.blobs {
@@ -101,11 +112,6 @@ impl Plan {
             stack.push((manifest, true));
             for child in refers.manifests {
                 if seen.insert(child.clone()) {
-                    if seen.len() > MAX_MANIFESTS {
-                        return Err(Error::limit(format!(
-                            "an image of more than {MAX_MANIFESTS} parts is not copied"
-                        )));
-                    }
                     stack.push((
                         src.manifest_fetch(&TagOrDigest::Digest(child), call)?,
                         false,
@@ -194,7 +200,7 @@ fn copy_blobs(route: &Route<'_>, blobs: Vec<BlobRef>) -> Result<()> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..at_once)
-            .map(|_| {
+            .map_while(|_| {
                 let helper = Route {
                     src: route.src,
                     dst: route.dst,
@@ -202,7 +208,8 @@ fn copy_blobs(route: &Route<'_>, blobs: Vec<BlobRef>) -> Result<()> {
                     dst_call: route.dst_call.quiet(),
                 };
                 let (queue, failed, moved, stop) = (&queue, &failed, &moved, &stop);
-                scope.spawn(move || {
+                let thread = std::thread::Builder::new().name("rt-copy".to_owned());
+                let work = move || {
                     while !stop.load(Ordering::Relaxed) {
                         let next = queue
                             .lock()
@@ -217,11 +224,19 @@ fn copy_blobs(route: &Route<'_>, blobs: Vec<BlobRef>) -> Result<()> {
                                 .push(blob);
                         }
                     }
-                })
+                };
+                // Where the system gives no more threads, fewer do the work.
+                thread.spawn_scoped(scope, work).ok()
             })
             .collect();
         let result = loop {
-            let next = failed.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut next = failed.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            if next.is_none() && threads.is_empty() {
+                next = queue
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop_front();
+            }
             let step = match next {
                 Some(blob) => copy_blob(route, &blob, &moved).and_then(|()| report(route, &moved)),
                 None if threads

@@ -12,7 +12,7 @@ pub type ProgressFn = dyn Fn(u64, Option<u64>) -> bool + Send + Sync;
 /// A handle on one call at a time: cancels it, limits its time, tells its progress.
 ///
 /// Clones are the same object. Any thread may use it.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Op(Arc<Inner>);
 
 #[derive(Default)]
@@ -29,9 +29,10 @@ struct Inner {
 impl Op {
     /// An op that has no limit and is not cancelled.
     pub fn new() -> Self {
-        let op = Self::default();
-        op.0.total.store(-1, Ordering::Relaxed);
-        op
+        Self(Arc::new(Inner {
+            total: AtomicI64::new(-1),
+            ..Inner::default()
+        }))
     }
 
     /// Stops the call using this op, now or when it starts, within about 200 ms. For good: a cancelled op
@@ -121,6 +122,12 @@ impl Op {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Default for Op {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

@@ -1040,6 +1040,25 @@ fn resumed_often() {
     );
 }
 
+/// The rest of a body of unknown length that is longer than its range says.
+#[test]
+fn a_range_that_is_too_long() {
+    let data = noise("longer", 20);
+    let digest = sha256(&data);
+    let server = Server::start(move |r| match range(r) {
+        Some(_) => Answer::new(206)
+            .header("Content-Range", "bytes 10-19/20")
+            .body([&data[10..], &[0; 20][..]].concat()),
+        None => Answer::ok(data.as_slice()).chunked().cut_after(10),
+    });
+    let transport = transport(&server, &with(&[("retry-delay-ms", 1)]));
+    let error = transport
+        .blob_get(&digest, None)
+        .and_then(|mut r| r.take_body())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Digest, "{error}");
+}
+
 /// R61: what may answer the request for the rest.
 #[test]
 fn answers_to_a_range() {
@@ -2491,6 +2510,46 @@ fn a_source_that_breaks_and_a_target_that_refuses() {
         "{e}"
     );
     assert_eq!(e.diagnostics()[0].message.as_deref(), Some("full"));
+}
+
+/// What a manifest says of sizes is not believed, and more of manifests than can be kept is refused.
+#[test]
+fn copies_of_immense_images() {
+    let from = Registry::open();
+    let config = from.seed("a/b", "image", 0).config;
+    let layer = |data: &[u8], size: u64| {
+        from.put_blob("a/b", data.to_vec());
+        serde_json::json!({"mediaType": OCI_LAYER, "digest": sha256(data), "size": size})
+    };
+    let image = serde_json::json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json(),
+        "layers": [layer(b"x", 1), layer(b"y", u64::MAX)],
+    });
+    from.put_manifest("a/b", Some("sizes"), OCI_MANIFEST, image.to_string());
+    let parts: Vec<_> = (0..17)
+        .map(|i| {
+            let note = format!("{i}{}", " ".repeat((4 << 20) - 1000));
+            let image = serde_json::json!({
+                "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config.json(), "layers": [],
+                "annotations": {"note": note},
+            })
+            .to_string();
+            let digest = sha256(image.as_bytes());
+            let size = image.len();
+            from.put_manifest("a/b", None, OCI_MANIFEST, image);
+            serde_json::json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": size})
+        })
+        .collect();
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": parts});
+    from.put_manifest("a/b", Some("parts"), OCI_INDEX, index.to_string());
+    let source = Server::start(move |request| from.answer(request));
+    let to = Registry::open();
+    let target = Server::start(move |request| to.answer(request));
+    let [source, target] = [&source, &target].map(|server| transport(server, &options()));
+    for (tag, kind) in [("sizes", ErrorKind::Digest), ("parts", ErrorKind::Limit)] {
+        let e = copy(&source, tag, &target, "v1", Some(&Op::new())).unwrap_err();
+        assert_eq!(e.kind(), kind, "{tag}: {e}");
+    }
 }
 
 /// An upload that is begun anew, after a mount or not, is for a digest by the same algorithm.

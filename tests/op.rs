@@ -550,6 +550,7 @@ fn rises(seen: &Seen, end: (u64, Option<u64>)) {
 /// Progress is told as bytes move, in either direction.
 #[test]
 fn progress() {
+    assert_eq!(Op::default().progress(), (0, None));
     let data = Arc::new(noise("progress", 500_000));
     let digest = sha256(&data);
     let own = Arc::clone(&data);
