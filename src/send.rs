@@ -162,7 +162,10 @@ impl Route<'_> {
         let mut stale = 0;
         loop {
             // What takes its time comes before the token, which may be short-lived.
-            let body_now = body.map(Started::of).transpose()?;
+            let body_now = {
+                let _entered = self.call.enter();
+                body.map(Started::of).transpose()?
+            };
             let mut authorization = if carries { signer.sign(budget)? } else { None };
             let turn = self.net.turn(url.origin(), self.call)?;
             if carries && turn.is_late() && !signer.is_current() {

@@ -229,6 +229,9 @@ impl Opened {
             if left == 0 {
                 return Ok(());
             }
+            if let Ok(call) = call::current() {
+                call.check()?;
+            }
             scratch.resize(64 * 1024, 0);
             let room = scratch
                 .len()

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ureq::http::header::{self, HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::endpoint::Ask;
@@ -266,8 +267,8 @@ impl Upload {
     }
 
     /// What [`Transport::upload_resume`] needs. It holds a URL that may be signed: keep it like a password.
-    pub fn state(&self) -> String {
-        format!("rt-upload/1 {}", self.location.wire().as_str())
+    pub fn state(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("rt-upload/1 {}", self.location.wire().as_str()))
     }
 
     /// Sends what the registry does not have yet. `source` is the whole blob; what was sent before is only
@@ -929,8 +930,9 @@ impl Tally {
     }
 
     /// Hashes up to `offset` what an earlier call has sent.
-    fn read_up_to(&self, offset: u64, call: &Call) -> Result<()> {
+    fn read_up_to(&self, offset: u64, call: &Arc<Call>) -> Result<()> {
         call.check()?;
+        let _entered = call.enter();
         if self.position() < offset {
             drop(self.source.open(offset)?);
         }

@@ -636,6 +636,20 @@ fn bodies_from_pipes() {
         writer.join().unwrap()
     });
     drop(silent);
+    // What an upload has got is only hashed, which can be given up as well.
+    let uploads = Server::start(|r| match r.method.as_str() {
+        "GET" => Answer::new(204).header("Range", "0-99"),
+        "POST" => Answer::new(202).header("Location", "/u"),
+        _ => Answer::new(202).header("Range", format!("0-{}", r.body.len() - 1)),
+    });
+    let mut upload = support::client::transport(&uploads, &with(&[]))
+        .upload_begin(None)
+        .unwrap();
+    upload.send(&Source::bytes([0; 100]), None).unwrap();
+    let op = Op::new();
+    op.set_timeout(Some(Duration::from_millis(300)));
+    let error = upload.send(&Source::file(&path), Some(&op)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     server.clear();
     let data = noise("pipe", 1 << 20);
     std::thread::scope(|scope| {

@@ -2,6 +2,8 @@
 
 use std::ffi::{CString, c_char};
 
+use zeroize::Zeroizing;
+
 use super::boundary::{call, or, required, write};
 use super::error::{rt_error, rt_status};
 use super::handle::{Handle, give, lend, lend_mut, lend_opt, tag};
@@ -59,7 +61,7 @@ pub struct rt_upload {
 
 struct CUpload {
     upload: Upload,
-    state: Option<CString>,
+    state: Option<Zeroizing<CString>>,
 }
 
 // SAFETY: no other type has this tag.
@@ -141,8 +143,8 @@ pub unsafe extern "C" fn rt_upload_state(u: *mut rt_upload) -> *const c_char {
     or(std::ptr::null(), || {
         // SAFETY: the header's rules for handles.
         let u = &mut *unsafe { lend_mut::<CUpload>(u) }?;
-        u.state = Some(c_text(&u.upload.state()));
-        Ok(pointer(u.state.as_ref()))
+        u.state = Some(Zeroizing::new(c_text(&u.upload.state())));
+        Ok(pointer(u.state.as_deref()))
     })
 }
 
