@@ -465,6 +465,12 @@ fn environment() {
     for (what, variables, option, tunnels) in [
         ("lower case", vec![("http_proxy", url.as_str())], None, 1),
         ("capitals", vec![("HTTP_PROXY", url.as_str())], None, 1),
+        (
+            "capitals, of a web client",
+            vec![("HTTP_PROXY", url.as_str()), ("REQUEST_METHOD", "GET")],
+            None,
+            0,
+        ),
         ("for all", vec![("ALL_PROXY", url.as_str())], None, 1),
         (
             "for https alone",

@@ -159,6 +159,34 @@ fn trusted_certificates() {
     );
 }
 
+/// Variables of the environment replace the system's store, and do not when the environment is not read. In a process
+/// of its own, which alone has them.
+#[test]
+fn certificates_of_the_environment() {
+    const INSIDE: &str = "TEST_TLS_INSIDE";
+    if let Ok(name) = std::env::var(INSIDE) {
+        for (environment, trusts) in [(0, false), (1, true)] {
+            let mut options = https();
+            options.set_number("environment", environment).unwrap();
+            let transport = Transport::new(&name, Actions::pull(), None, Some(&options)).unwrap();
+            let kind = get(&transport, "/v2/x").err().map(|e| e.kind());
+            assert_eq!(kind.is_none(), trusts, "{environment}: {kind:?}");
+        }
+        return;
+    }
+    let ca = Ca::new();
+    let server = serve(&ca, &ca.server());
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "certificates_of_the_environment", "--nocapture"])
+        .env(INSIDE, format!("{}/a/b", server.authority()))
+        .env("SSL_CERT_FILE", ca.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert_eq!(server.count(), 1, "{text}");
+}
+
 /// Large bodies both ways over TLS, and connections that are used again.
 #[test]
 fn bodies_over_tls() {

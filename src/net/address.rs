@@ -47,7 +47,12 @@ fn reach_v6(v6: Ipv6Addr) -> Reach {
         Reach::Loopback
     } else if first & 0xffc0 == 0xfe80 {
         Reach::LinkLocal
-    } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 || v6.is_multicast() {
+    } else if first & 0xfe00 == 0xfc00
+        || first & 0xffc0 == 0xfec0
+        || v6.is_multicast()
+        // NAT64 of one's own network (RFC 8215).
+        || matches!(v6.segments(), [0x64, 0xff9b, 1, ..])
+    {
         Reach::Private
     } else {
         Reach::Public
@@ -142,6 +147,7 @@ mod tests {
             ("::", Reach::Loopback),
             ("::ffff:127.0.0.1", Reach::Loopback),
             ("64:ff9b::a00:1", Reach::Private),
+            ("64:ff9b:1::a00:1", Reach::Private),
             ("2002:7f00:1::", Reach::Loopback),
             ("169.254.169.254", Reach::LinkLocal),
             ("fe80::1", Reach::LinkLocal),

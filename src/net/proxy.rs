@@ -465,7 +465,7 @@ impl Proxies {
         }
     }
 
-    /// From the options, else from the environment as curl reads it.
+    /// From the options, else from the environment: in small letters first.
     pub(crate) fn of(options: &Options) -> Result<Self> {
         let read_env = options.is_on(Switch::Environment);
         let env = |names: [&'static str; 2]| {
@@ -509,8 +509,10 @@ impl Proxies {
         let or_all = |own: (&'static str, Option<Proxy>)| {
             if own.1.is_some() { own } else { all.clone() }
         };
-        // HTTP_PROXY in capitals can be set by a web client of a CGI program.
-        let (http_from, http) = or_all(of_env(["http_proxy", "HTTP_PROXY"])?);
+        // A web client can set HTTP_PROXY in a CGI program, by a field named Proxy (RFC 3875 section 4.1.18).
+        let is_cgi = read_env && std::env::var_os("REQUEST_METHOD").is_some();
+        let capitals = if is_cgi { "" } else { "HTTP_PROXY" };
+        let (http_from, http) = or_all(of_env(["http_proxy", capitals])?);
         let (https_from, https) = or_all(of_env(["https_proxy", "HTTPS_PROXY"])?);
         Ok(Self {
             http,

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
+use rustls_native_certs::CertificateResult;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use zeroize::Zeroize;
 
@@ -99,13 +100,13 @@ impl Trust {
     /// The configuration for connections to a host.
     pub(crate) fn config(&self, host: &str, port: u16) -> Result<Arc<ClientConfig>> {
         let key = (self.folder(host, port), self.is_home(host, port));
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = made.get(&key) {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = made().get(&key) {
             return Ok(Arc::clone(config));
         }
+        // Not under the lock: reading files may take its time.
         let config = self.make(&self.of_host(host, port)?)?;
-        made.insert(key, Arc::clone(&config));
-        Ok(config)
+        Ok(Arc::clone(made().entry(key).or_insert(config)))
     }
 
     fn is_home(&self, host: &str, port: u16) -> bool {
@@ -263,7 +264,29 @@ fn is_aes_128(suite: CipherSuite) -> bool {
 /// The system's trust store, parsed once in a process.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: PerProcess<Arc<RootCertStore>> = PerProcess::new();
-    Arc::clone(ROOTS.get(|| Arc::new(store(rustls_native_certs::load_native_certs().certs))))
+    Arc::clone(ROOTS.get(|| Arc::new(store(system_certs().certs))))
+}
+
+/// Of the keychain. Its library puts `SSL_CERT_FILE` and `SSL_CERT_DIR` before it whatever the options say.
+#[cfg(target_vendor = "apple")]
+fn system_certs() -> CertificateResult {
+    rustls_native_certs::load_native_certs()
+}
+
+/// From where distributions keep them: the first bundle and the first folder there are.
+#[cfg(not(target_vendor = "apple"))]
+fn system_certs() -> CertificateResult {
+    const BUNDLES: [&str; 6] = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/ca-bundle.pem",
+        "/etc/ssl/cert.pem",
+        "/usr/local/share/certs/ca-root-nss.crt",
+    ];
+    const FOLDERS: [&str; 3] = ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/openssl/certs"];
+    let first = |paths: &'static [&str]| paths.iter().map(Path::new).find(|p| p.exists());
+    rustls_native_certs::load_certs_from_paths(first(&BUNDLES), first(&FOLDERS))
 }
 
 fn store(certs: Vec<CertificateDer<'static>>) -> RootCertStore {
