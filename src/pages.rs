@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use ureq::http::header::{self, HeaderValue};
 
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::json;
 use crate::link;
@@ -29,7 +30,8 @@ pub struct Pages {
     transport: Transport,
     request: Request,
     next: Next,
-    seen: HashSet<String>,
+    /// Digests of the addresses that were asked.
+    seen: HashSet<Digest>,
 }
 
 enum Next {
@@ -40,7 +42,7 @@ enum Next {
 
 /// From one page to the next.
 struct Step {
-    asked: String,
+    asked: Digest,
     next: Next,
 }
 
@@ -128,7 +130,7 @@ impl Pages {
         let page = self
             .transport
             .exchange(&self.request, url.clone(), purpose, call, budget)?;
-        let asked = url.wire().to_string();
+        let asked = name_of(&url);
         // What would silently be a short list is an error.
         let next = match self.follow(&page, &asked, call) {
             Ok(Some(next)) => Next::At(next, Purpose::Link),
@@ -143,7 +145,7 @@ impl Pages {
         self.next = step.next;
     }
 
-    fn follow(&self, page: &Response, asked: &str, call: &Arc<Call>) -> Result<Option<Url>> {
+    fn follow(&self, page: &Response, asked: &Digest, call: &Arc<Call>) -> Result<Option<Url>> {
         let from = page.effective_url();
         let fields = page
             .header_map()
@@ -161,14 +163,19 @@ impl Pages {
             .home(call)?
             .policy()
             .judge(from, &next, Purpose::Link)?;
-        let wire = next.wire();
-        if *wire == asked || self.seen.contains(wire.as_str()) {
+        let name = name_of(&next);
+        if name == *asked || self.seen.contains(&name) {
             return Err(Error::protocol(format!(
                 "{from} links back to an earlier page"
             )));
         }
         Ok(Some(next))
     }
+}
+
+/// Short however long the address is, which may be signed besides.
+fn name_of(url: &Url) -> Digest {
+    Digest::of(Algorithm::Sha256, url.wire().as_bytes())
 }
 
 /// A cursor over names: tags of a repository, repositories of a registry.
