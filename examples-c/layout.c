@@ -22,6 +22,8 @@ int descriptor_read(const json *value, struct descriptor *out)
     out->size = json_int(json_get(value, "size"));
     if (out->media_type == NULL || out->digest == NULL || out->size < 0)
         return complain("a descriptor lacks its mediaType, digest or size");
+    if (out->size > INT64_MAX / 65536) /* the sum of many has to be a number, too */
+        return complain("a descriptor has an impossible size");
     return 0;
 }
 

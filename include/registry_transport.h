@@ -122,7 +122,7 @@ extern "C" {
 #define RT_E_ARG 1
 
 /**
- * Unknown option key, or a feature this build lacks (see rt_has_feature).
+ * Unknown option key, or what this build (see rt_has_feature), the registry or a configuration does not offer.
  */
 #define RT_E_UNSUPPORTED 2
 
@@ -172,7 +172,8 @@ extern "C" {
 #define RT_E_DIGEST 11
 
 /**
- * A limit was exceeded: one that an option sets, or 128 header fields in an answer.
+ * A limit was exceeded: one that an option sets, 128 header fields in an answer, or one that a function names; or
+ * there was no memory for a body.
  */
 #define RT_E_LIMIT 12
 
@@ -202,7 +203,7 @@ extern "C" {
 #define RT_E_OTHER 99
 
 /**
- * Log level: what made a call fail.
+ * Log level: kept for what makes a call fail, which its rt_error tells. No line has it so far.
  */
 #define RT_LOG_ERROR 1
 
@@ -233,7 +234,8 @@ extern "C" {
 #define RT_PUSH 2
 
 /**
- * Action: delete from a repository.
+ * Action: delete from a repository. Tokens are asked for push and pull, and for delete where the registry's
+ * challenge names it.
  */
 #define RT_DELETE 4
 
@@ -331,9 +333,9 @@ typedef void (*rt_drop_fn)(void *user);
 
 /**
  * Supplies credentials for registry (repository may be NULL), again whenever they are refused. registry is host
- * and port of the registry, or of a mirror that is asked in its place. Returns new
- * credentials, which the library frees, or NULL for anonymous; a non-zero *fail ends the call with RT_E_AUTH.
- * May take its time; runs on the thread of the call, once however many threads wait for the answer.
+ * and port of the registry, or of a mirror that is asked in its place. Returns new credentials, which the library
+ * frees, or NULL for anonymous; such as ask a function again, and a non-zero *fail, end the call with RT_E_AUTH. May
+ * take its time; runs on the thread of the call, once however many threads wait for the answer.
  */
 typedef rt_creds *(*rt_creds_fn)(void *user,
                                  const char *registry,
@@ -543,8 +545,8 @@ RT_API const char *rt_ref_tag(const rt_ref *ref);
 RT_API const char *rt_ref_digest(const rt_ref *ref);
 
 /**
- * User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, or if the user name holds a colon
- * or a control character. A NULL rt_creds means anonymous.
+ * User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL
+ * or not UTF-8, or if the user name holds a colon or a control character. A NULL rt_creds means anonymous.
  */
 RT_API
 rt_creds *rt_creds_basic(const char *user,
@@ -572,9 +574,10 @@ RT_API
 rt_creds *rt_creds_docker(const char *path);
 
 /**
- * The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
- * config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
- * ~/.config/containers/auth.json, as the environment is now, and the credential-helpers of registries.conf. Else as
+ * The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories. NULL path:
+ * $REGISTRY_AUTH_FILE alone if it is set; else auth.json in $XDG_RUNTIME_DIR/containers (without it
+ * /run/containers/UID) and in $XDG_CONFIG_HOME/containers (without it ~/.config/containers), then where
+ * rt_creds_docker looks; as the environment is now, and with the credential-helpers of registries.conf. Else as
  * rt_creds_docker.
  */
 RT_API
@@ -850,6 +853,7 @@ int32_t rt_response_is_anonymous(const rt_response *r);
 /**
  * Reads up to cap bytes into buf and sets *len; 0 is the end. Of a manifest or blob the end is only reported if
  * the digest matched, else RT_E_DIGEST: until then the bytes are not certain. A body that failed stays failed.
+ * RT_E_STATE after rt_response_body.
  */
 RT_API
 rt_status rt_response_read(rt_response *r,
@@ -869,13 +873,18 @@ rt_status rt_response_body(rt_response *r,
                            rt_error **err);
 
 /**
- * Passes the rest to f, piece by piece. RT_E_CANCELLED if f returns non-zero.
+ * Passes the rest to f, piece by piece. RT_E_CANCELLED if f returns non-zero, RT_E_STATE after rt_response_body.
  */
-RT_API rt_status rt_response_drain(rt_response *r, rt_write_fn f, void *user, rt_error **err);
+RT_API
+rt_status rt_response_drain(rt_response *r,
+                            rt_write_fn f,
+                            void *user,
+                            rt_error **err);
 
 /**
  * Writes the rest to a new file that appears only if all went well. A file, or a link, that is there is
- * replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a link to one of the last two is there.
+ * replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a
+ * link to one of the last two is there; RT_E_STATE after rt_response_body.
  */
 RT_API
 rt_status rt_response_save(rt_response *r,
@@ -901,9 +910,11 @@ rt_status rt_pages_next(rt_pages *p,
                         rt_error **err);
 
 /**
- * Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). NULL if t is NULL.
+ * Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). What is listed and is no tag by its
+ * grammar is passed over and logged. NULL if t is NULL.
  */
-RT_API rt_list *rt_list_tags(const rt_transport *t);
+RT_API
+rt_list *rt_list_tags(const rt_transport *t);
 
 /**
  * Starts a listing of the registry's repositories, as far as it lists them (RT_CATALOG). NULL if t is NULL.
@@ -1129,7 +1140,8 @@ rt_status rt_upload_cancel(rt_upload *u,
  * Copies what reference (a tag or digest) names at src, an image or an index with all its images, to dst under
  * dst_reference. Blobs are mounted when both are repositories of one registry, else streamed, as many at once as
  * option "parallel" of dst says; nothing touches the disk. Both transports must stay open meanwhile. Fails as
- * rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put; what was copied before stays.
+ * rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put, and with RT_E_LIMIT for an image of more than 10,000
+ * manifests or 64 MiB of them; what was copied before stays.
  */
 RT_API
 rt_status rt_copy(const rt_transport *src,

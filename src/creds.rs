@@ -133,7 +133,8 @@ impl Creds {
         )))))
     }
 
-    /// Docker's `config.json` and its helpers, read when needed. `None`: `$DOCKER_CONFIG`, then `~/.docker`.
+    /// Docker's `config.json` and its helpers, read when needed. `None`: `$DOCKER_AUTH_CONFIG`,
+    /// `$DOCKER_CONFIG`, then `~/.docker`.
     pub fn docker(path: Option<PathBuf>) -> Self {
         Self(Arc::new(Source::Docker(docker::Store::new(
             path,
@@ -141,8 +142,8 @@ impl Creds {
         ))))
     }
 
-    /// The `auth.json` of podman, skopeo and buildah, then Docker's `config.json`, read when needed.
-    /// `None`: the usual places.
+    /// The `auth.json` of podman, skopeo and buildah, read when needed. `None`: the usual places, then those of
+    /// Docker's `config.json`.
     pub fn podman(path: Option<PathBuf>) -> Self {
         Self(Arc::new(Source::Podman(podman::Store::new(
             path,

@@ -35,7 +35,8 @@ pub enum ErrorKind {
     MediaType = 10,
     /// The bytes do not have the digest or the length they should have.
     Digest = 11,
-    /// A limit was exceeded: one that an option sets, or 128 header fields in an answer.
+    /// A limit was exceeded: one that an option sets, 128 header fields in an answer, or one that a function names; or
+    /// there was no memory for a body.
     Limit = 12,
     /// A local file could not be read or written.
     Io = 13,

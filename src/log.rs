@@ -9,7 +9,7 @@ use crate::secret::Secrets;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(i32)]
 pub enum Level {
-    /// What made a call fail.
+    /// Kept for what makes a call fail, which its error tells. No line has it so far.
     Error = 1,
     /// What works but should not stay so, and what the registry itself warns of.
     Warn = 2,

@@ -121,7 +121,7 @@ keys! {
         TlsMin "tls-min-version", default "1.2",
             "Lowest TLS version: \"1.2\" or \"1.3\".";
         Proxy "proxy", default "from the environment",
-            "URL of the proxy for every request: http://, https:// or socks5://, with [user:password@]host:port; \"\" for none. Without this key the variables say, in small letters first.",
+            "URL of the proxy for every request: http://, https:// or socks5://, with [user:password@]host:port; \"\" for none. Without this key the variables say, in small letters first; HTTP_PROXY in capitals does not where REQUEST_METHOD is set, as in a CGI program.",
             env "HTTPS_PROXY" "HTTP_PROXY" "ALL_PROXY";
         NoProxy "no-proxy", default "from NO_PROXY",
             "Hosts to be reached without the proxy, separated by commas: names with their subdomains, addresses, CIDR ranges, host:port, or \"*\".",
@@ -153,7 +153,7 @@ keys! {
         Retries "retries" "attempts", default 3, 0..=100,
             "How often a call repeats requests after a connection that broke or was not made in time, a token service that gave no answer in time, or one of 408, 429, 500, 502, 503, 504, when they may be repeated at all: ping, token, redirects and resumed bodies together. Content that arrives gives the repetitions back.";
         RetryDelay "retry-delay-ms" "ms", default 500, 0..=3600000,
-            "Upper bound of the first pause before a repetition; it doubles each time, and the pause is chosen at random below it.";
+            "Upper bound of the first pause before a repetition; it doubles each time, up to a minute, and the pause is chosen at random below it.";
         RetryBudget "retry-budget-ms" "ms", default 60000, 0..=86400000,
             "Longest wait in all for the repetitions of a call. A Retry-After beyond it fails at once and is reported.";
         MaxHeader "max-header-bytes" "bytes", default 65536, 1024..=1048576,
@@ -169,7 +169,7 @@ keys! {
         MaxChallenge "max-challenge-bytes" "bytes", default 16384, 256..=1048576,
             "Largest challenge (WWW-Authenticate) that is answered, all its fields together.";
         MaxPage "max-page-bytes" "bytes", default 16777216, 1024..=1073741824,
-            "Largest page of a listing of names; max-body-bytes limits it, too.";
+            "Largest page of a listing of names or referrers; max-body-bytes limits it, too.";
         MaxRedirects "max-redirects" "hops", default 10, 0..=100,
             "How many redirects are followed for one request.";
         MaxPages "max-pages" "pages", default 10000, 1..=10000000,
@@ -179,7 +179,7 @@ keys! {
         UploadChunk "upload-chunk-bytes" "bytes", default 0, 0..=1099511627776,
             "Uploads longer than this go in chunks of this size; 0 sends each blob in one request.";
         Parallel "parallel" "connections", default 1, 1..=64,
-            "How many ranges of one blob rt_blob_save fetches side by side, and how many blobs rt_copy moves at once.";
+            "How many ranges of one blob rt_blob_save fetches side by side, and how many blobs rt_copy moves at once. rt_blob_save takes 4 MiB of memory for each, and 4 MiB more.";
         MaxRequests "max-requests-per-host" "requests", default 0, 0..=10000,
             "How many requests run at once at one host, over all transports of the process that set this; 0 for any number. Others wait, in their order and within the limits of their call. A request runs until its answer is read to the end or freed; a thread that has such an answer does not wait.";
     }
@@ -191,7 +191,7 @@ keys! {
         Insecure "insecure", default false,
             "Accepts any certificate. Logged as a warning by every transport that uses it.";
         Environment "environment", default true,
-            "Lets rt_transport_new read the environment (proxies, certificates, credential stores). Nothing reads it later.";
+            "Lets rt_transport_new read the environment: proxies, certificates, places of configuration. rt_creds_docker and rt_creds_podman read it when they are called, whatever this says. Nothing reads it later.";
         Oauth2Password "oauth2-password", default false,
             "Trades user and password for a token by POST (OAuth 2.0, grant_type=password) rather than by GET, which follows where the answer is 400, 401, 404 or 405.";
         AnonymousFallback "anonymous-fallback", default false,

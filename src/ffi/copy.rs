@@ -15,7 +15,8 @@ use crate::transport::Transport;
 /// Copies what reference (a tag or digest) names at src, an image or an index with all its images, to dst under
 /// dst_reference. Blobs are mounted when both are repositories of one registry, else streamed, as many at once as
 /// option "parallel" of dst says; nothing touches the disk. Both transports must stay open meanwhile. Fails as
-/// rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put; what was copied before stays.
+/// rt_manifest_get, rt_blob_get, rt_blob_put and rt_manifest_put, and with RT_E_LIMIT for an image of more than 10,000
+/// manifests or 64 MiB of them; what was copied before stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_copy(
     src: *const rt_transport,

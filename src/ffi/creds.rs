@@ -24,9 +24,9 @@ unsafe impl Handle for Creds {
 }
 
 /// Supplies credentials for registry (repository may be NULL), again whenever they are refused. registry is host
-/// and port of the registry, or of a mirror that is asked in its place. Returns new
-/// credentials, which the library frees, or NULL for anonymous; a non-zero *fail ends the call with RT_E_AUTH.
-/// May take its time; runs on the thread of the call, once however many threads wait for the answer.
+/// and port of the registry, or of a mirror that is asked in its place. Returns new credentials, which the library
+/// frees, or NULL for anonymous; such as ask a function again, and a non-zero *fail, end the call with RT_E_AUTH. May
+/// take its time; runs on the thread of the call, once however many threads wait for the answer.
 pub type rt_creds_fn = Option<
     unsafe extern "C" fn(
         user: *mut c_void,
@@ -40,8 +40,8 @@ fn made(body: impl FnOnce() -> Result<Creds>) -> *mut rt_creds {
     or(std::ptr::null_mut(), || body().map(give))
 }
 
-/// User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL or not UTF-8, or if the user name holds a colon
-/// or a control character. A NULL rt_creds means anonymous.
+/// User name and password (RFC 7617), for the registry itself: mirrors are not shown them. NULL if an argument is NULL
+/// or not UTF-8, or if the user name holds a colon or a control character. A NULL rt_creds means anonymous.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_basic(
     user: *const c_char,
@@ -75,9 +75,10 @@ pub unsafe extern "C" fn rt_creds_docker(path: *const c_char) -> *mut rt_creds {
     made(|| unsafe { Ok(Creds::docker(text_opt(path, "path")?.map(PathBuf::from))) })
 }
 
-/// The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories, then Docker's
-/// config.json. NULL path: $REGISTRY_AUTH_FILE, $XDG_RUNTIME_DIR/containers/auth.json,
-/// ~/.config/containers/auth.json, as the environment is now, and the credential-helpers of registries.conf. Else as
+/// The auth.json of podman, skopeo and buildah, with its longest-prefix match on repositories. NULL path:
+/// $REGISTRY_AUTH_FILE alone if it is set; else auth.json in $XDG_RUNTIME_DIR/containers (without it
+/// /run/containers/UID) and in $XDG_CONFIG_HOME/containers (without it ~/.config/containers), then where
+/// rt_creds_docker looks; as the environment is now, and with the credential-helpers of registries.conf. Else as
 /// rt_creds_docker.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_creds_podman(path: *const c_char) -> *mut rt_creds {

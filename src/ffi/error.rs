@@ -15,7 +15,7 @@ pub type rt_status = i32;
 pub const RT_OK: i32 = 0;
 /// A required pointer was NULL, a handle had the wrong type, text was not UTF-8, or a value is out of range.
 pub const RT_E_ARG: i32 = 1;
-/// Unknown option key, or a feature this build lacks (see rt_has_feature).
+/// Unknown option key, or what this build (see rt_has_feature), the registry or a configuration does not offer.
 pub const RT_E_UNSUPPORTED: i32 = 2;
 /// The name, path, digest or URL does not parse.
 pub const RT_E_SYNTAX: i32 = 3;
@@ -35,7 +35,8 @@ pub const RT_E_STATUS: i32 = 9;
 pub const RT_E_MEDIA_TYPE: i32 = 10;
 /// The bytes do not have the digest or the length they should have.
 pub const RT_E_DIGEST: i32 = 11;
-/// A limit was exceeded: one that an option sets, or 128 header fields in an answer.
+/// A limit was exceeded: one that an option sets, 128 header fields in an answer, or one that a function names; or
+/// there was no memory for a body.
 pub const RT_E_LIMIT: i32 = 12;
 /// A local file could not be read or written; see rt_error_os_code.
 pub const RT_E_IO: i32 = 13;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::options::Options;
 
-/// Log level: what made a call fail.
+/// Log level: kept for what makes a call fail, which its rt_error tells. No line has it so far.
 pub const RT_LOG_ERROR: i32 = 1;
 /// Log level: what works but should not stay so, and what the registry itself warns of (distribution-spec,
 /// "Warnings"), each text once.

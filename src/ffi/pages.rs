@@ -93,7 +93,8 @@ pub unsafe extern "C" fn rt_pages_next(
     }
 }
 
-/// Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). NULL if t is NULL.
+/// Starts a listing of the repository's tags (distribution-spec, "Listing Tags"). What is listed and is no tag by its
+/// grammar is passed over and logged. NULL if t is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_list_tags(t: *const rt_transport) -> *mut rt_list {
     or(std::ptr::null_mut(), || {

@@ -268,6 +268,7 @@ pub unsafe extern "C" fn rt_response_is_anonymous(r: *const rt_response) -> i32 
 
 /// Reads up to cap bytes into buf and sets *len; 0 is the end. Of a manifest or blob the end is only reported if
 /// the digest matched, else RT_E_DIGEST: until then the bytes are not certain. A body that failed stays failed.
+/// RT_E_STATE after rt_response_body.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_read(
     r: *mut rt_response,
@@ -315,7 +316,7 @@ pub unsafe extern "C" fn rt_response_body(
     }
 }
 
-/// Passes the rest to f, piece by piece. RT_E_CANCELLED if f returns non-zero.
+/// Passes the rest to f, piece by piece. RT_E_CANCELLED if f returns non-zero, RT_E_STATE after rt_response_body.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_drain(
     r: *mut rt_response,
@@ -336,7 +337,8 @@ pub unsafe extern "C" fn rt_response_drain(
 }
 
 /// Writes the rest to a new file that appears only if all went well. A file, or a link, that is there is
-/// replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a link to one of the last two is there.
+/// replaced. RT_E_IO if it cannot be written, or if a folder, a device, a pipe or a
+/// link to one of the last two is there; RT_E_STATE after rt_response_body.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_response_save(
     r: *mut rt_response,

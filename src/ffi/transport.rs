@@ -17,7 +17,8 @@ use crate::transport::{Actions, Transport};
 pub const RT_PULL: u32 = 1;
 /// Action: write to a repository, and read it.
 pub const RT_PUSH: u32 = 2;
-/// Action: delete from a repository.
+/// Action: delete from a repository. Tokens are asked for push and pull, and for delete where the registry's
+/// challenge names it.
 pub const RT_DELETE: u32 = 4;
 /// Action: list repositories. The name passed to rt_transport_new must then be a bare registry.
 pub const RT_CATALOG: u32 = 8;
