@@ -1078,7 +1078,7 @@ mod tests {
         }
     }
 
-    /// R14, R33, D22, D27: each step once, then the answer is final.
+    /// Each step once, then the answer is final.
     #[test]
     fn steps() {
         let basic = password;

@@ -378,79 +378,62 @@ mod tests {
 
     #[test]
     fn grammar() {
-        for (rule, fields, want) in [
+        for (fields, want) in [
             (
-                "R1",
                 vec![r#"bEaReR REALM="R",SeRvIcE="s""#],
                 vec!["bearer realm=R|service=s"],
             ),
             (
-                "R2",
                 vec!["Bearer realm = \"R\" ,\tservice=\"s\""],
                 vec!["bearer realm=R|service=s"],
             ),
-            ("R2", vec!["Bearer\trealm=R"], vec!["bearer realm=R"]),
+            (vec!["Bearer\trealm=R"], vec!["bearer realm=R"]),
+            (vec!["Bearer   realm\t=\t\"R\"  "], vec!["bearer realm=R"]),
             (
-                "R2",
-                vec!["Bearer   realm\t=\t\"R\"  "],
-                vec!["bearer realm=R"],
-            ),
-            (
-                "R2",
                 vec!["Bearer realm=\"R\",\r\n service=\"s\""],
                 vec!["bearer realm=R|service=s"],
             ),
             (
-                "R3",
                 vec![r#"Bearer realm="https://a/t?x=1,2&y=\"q\"",service="s\\\/\l""#],
                 vec![r#"bearer realm=https://a/t?x=1,2&y="q"|service=s\/l"#],
             ),
-            ("R3", vec!["Basic realm=\"a\tb\""], vec!["basic realm=a\tb"]),
-            ("R3", vec![r#"Basic realm="""#], vec!["basic realm="]),
+            (vec!["Basic realm=\"a\tb\""], vec!["basic realm=a\tb"]),
+            (vec![r#"Basic realm="""#], vec!["basic realm="]),
             (
-                "R4",
                 vec!["Bearer realm=R,service=s"],
                 vec!["bearer realm=R|service=s"],
             ),
             (
-                "R4",
                 vec!["Basic realm=!#$%&'*+-.^_`|~09azAZ"],
                 vec!["basic realm=!#$%&'*+-.^_`|~09azAZ"],
             ),
             (
-                "R4",
                 vec!["Bearer realm=https://a/t?x=1"],
                 vec!["bearer realm=https://a/t?x=1"],
             ),
             (
-                "R4",
                 vec!["Bearer realm=https://a/t?x=1 , "],
                 vec!["bearer realm=https://a/t?x=1"],
             ),
             (
-                "R4",
                 vec!["Bearer realm=https://a/t,service=s"],
                 vec!["bearer realm=https://a/t|service=s"],
             ),
-            ("R4", vec!["Bearer realm=https://a/t?x=1,y=2"], vec![]),
+            (vec!["Bearer realm=https://a/t?x=1,y=2"], vec![]),
             (
-                "R4",
                 vec!["Bearer realm=https://a/t?x=1,2, Basic realm=b"],
                 vec!["2", "basic realm=b"],
             ),
             (
-                "R5",
                 vec![r#", ,Basic realm="x",,Bearer realm="R","#],
                 vec!["basic realm=x", "bearer realm=R"],
             ),
-            ("R5", vec!["", ",", " \t, ,"], vec![]),
+            (vec!["", ",", " \t, ,"], vec![]),
             (
-                "R5",
                 vec![r#"Bearer ,realm="R",,service="s""#],
                 vec!["bearer realm=R|service=s"],
             ),
             (
-                "R6",
                 vec![
                     r#"Newauth realm="apps", type=1, title="Login to \"apps\"", Basic realm="simple""#,
                 ],
@@ -460,7 +443,6 @@ mod tests {
                 ],
             ),
             (
-                "R6",
                 vec![
                     "NTLM",
                     "Basic realm=a, Bearer realm=b",
@@ -474,106 +456,85 @@ mod tests {
                 ],
             ),
             (
-                "R7",
                 vec![r#"Negotiate dG9rZW4=, Basic realm="x""#],
                 vec!["negotiate #dG9rZW4=", "basic realm=x"],
             ),
             (
-                "R7",
                 vec![r#"Bearer abc/def==, Basic realm="x""#],
                 vec!["bearer #abc/def==", "basic realm=x"],
             ),
             (
-                "R7",
                 vec![r#"Basic YWJj/+==, Bearer realm="R""#],
                 vec!["basic #YWJj/+==", "bearer realm=R"],
             ),
             (
-                "R7",
                 vec!["Negotiate YWJj/+== ,Basic"],
                 vec!["negotiate #YWJj/+==", "basic"],
             ),
-            ("R7", vec!["Negotiate abc"], vec!["negotiate #abc"]),
-            ("R8", vec!["Negotiate, Basic"], vec!["negotiate", "basic"]),
+            (vec!["Negotiate abc"], vec!["negotiate #abc"]),
+            (vec!["Negotiate, Basic"], vec!["negotiate", "basic"]),
             (
-                "R8",
                 vec!["X-A.b!~ realm=x, Basic realm=y"],
                 vec!["x-a.b!~ realm=x", "basic realm=y"],
             ),
             (
-                "R9",
                 vec![r#"Bearer realm="https://good",realm="https://evil""#],
                 vec![],
             ),
             (
-                "R9",
                 vec![r#"Bearer realm="R",REALM="R", Basic realm="b""#],
                 vec!["basic realm=b"],
             ),
             (
-                "R9",
                 vec![r#"Bearer realm="R",a=1,b=2,a=3"#, "Basic"],
                 vec!["basic"],
             ),
             (
-                "R10",
                 vec!["\"", "=x", "Basic realm=b", "Bearer realm=\"", "@"],
                 vec!["basic realm=b", "bearer"],
             ),
             (
-                "R10",
                 vec!["realm=x, Basic realm=y", "Basic realm=z"],
                 vec!["basic realm=z"],
             ),
             (
-                "R11",
                 vec!["Basic realm=x, Bearer service=s"],
                 vec!["basic realm=x", "bearer service=s"],
             ),
-            ("R11", vec!["Bearer", "realm=R"], vec!["bearer"]),
-            ("R12", vec!["Basic  "], vec!["basic"]),
+            (vec!["Bearer", "realm=R"], vec!["bearer"]),
+            (vec!["Basic  "], vec!["basic"]),
             (
-                "R12",
                 vec!["Bearer realm=,service=s"],
                 vec!["bearer realm=|service=s"],
             ),
-            ("R12", vec!["Bearer realm="], vec!["bearer realm="]),
+            (vec!["Bearer realm="], vec!["bearer realm="]),
             (
-                "R13",
                 vec![r#"Bearer realm="R",service="unterminated"#],
                 vec!["bearer realm=R"],
             ),
-            ("R13", vec![r#"Bearer realm="R\"#], vec!["bearer"]),
+            (vec![r#"Bearer realm="R\"#], vec!["bearer"]),
+            (vec!["Basic realm=\"a\0b\", Bearer realm=R"], vec!["basic"]),
             (
-                "R13",
-                vec!["Basic realm=\"a\0b\", Bearer realm=R"],
-                vec!["basic"],
-            ),
-            (
-                "R13",
                 vec!["Basic realm=\"Régistre 東京\""],
                 vec!["basic realm=Régistre 東京"],
             ),
             (
-                "R13",
                 vec![r#"Basic realm="Dev" charset="UTF-8""#],
                 vec!["basic realm=Dev"],
             ),
             (
-                "R13",
                 vec![r#"Bearer realm="R";service="s""#],
                 vec!["bearer realm=R"],
             ),
-            ("R13", vec!["Bearer=realm=\"R\""], vec![]),
-            ("R13", vec!["Bearer\"R\""], vec![]),
+            (vec!["Bearer=realm=\"R\""], vec![]),
+            (vec!["Bearer\"R\""], vec![]),
             (
-                "R13",
                 vec![r#"Basic realm="Bearer realm=R""#],
                 vec!["basic realm=Bearer realm=R"],
             ),
         ] {
             let bytes: Vec<_> = fields.iter().map(|f| f.as_bytes()).collect();
-            assert_eq!(shown(&bytes), want, "{rule} {fields:?}");
+            assert_eq!(shown(&bytes), want, "{fields:?}");
         }
         assert_eq!(
             shown(&[b"Basic realm=\"R\xe9g\""]),
@@ -596,103 +557,73 @@ mod tests {
             schemes: schemes.iter().map(|s| (*s).to_owned()).collect(),
             bearer_without_realm,
         };
-        for (rule, fields, want) in [
+        for (fields, want) in [
             (
-                "D1",
                 vec![r#"Bearer realm="https://a/t?x=1,2",service="s""#],
                 bearer("https://a/t?x=1,2", Some("s"), &[]),
             ),
             (
-                "D2",
                 vec![r#"Bearer realm="R", service="s""#],
                 bearer("R", Some("s"), &[]),
             ),
             (
-                "D3",
                 vec![r#"Bearer service="s", realm="R""#],
                 bearer("R", Some("s"), &[]),
             ),
-            ("D4", vec![r#"Bearer  Realm = "R""#], bearer("R", None, &[])),
-            ("R12", vec![r#"Bearer realm=" ""#], none(&["bearer"], true)),
-            ("R12", vec![r#"Bearer realm="?x""#], none(&["bearer"], true)),
+            (vec![r#"Bearer  Realm = "R""#], bearer("R", None, &[])),
+            (vec![r#"Bearer realm=" ""#], none(&["bearer"], true)),
+            (vec![r#"Bearer realm="?x""#], none(&["bearer"], true)),
             (
-                "R12",
                 vec![r##"Bearer realm="#", Basic realm="x""##],
                 Verdict::Basic,
             ),
-            ("R12", vec!["Bearer realm = = x"], none(&["bearer"], true)),
-            ("D5", vec!["Negotiate", "Basic"], Verdict::Basic),
+            (vec!["Bearer realm = = x"], none(&["bearer"], true)),
+            (vec!["Negotiate", "Basic"], Verdict::Basic),
+            (vec![r#"Bearer realm="a\"b""#], bearer("a\"b", None, &[])),
             (
-                "D6",
-                vec![r#"Bearer realm="a\"b""#],
-                bearer("a\"b", None, &[]),
-            ),
-            (
-                "D7",
                 vec![r#"Basic realm="x", Bearer realm="R",service="s""#],
                 bearer("R", Some("s"), &[]),
             ),
-            ("D7", vec![r#"Negotiate, Basic realm="x""#], Verdict::Basic),
+            (vec![r#"Negotiate, Basic realm="x""#], Verdict::Basic),
             (
-                "D8",
                 vec![r#"Bearer realm="https://good",realm="https://evil""#],
                 none(&["bearer"], false),
             ),
             (
-                "D9",
                 vec![r#"Bearer realm="https://a/t?foo=bar""#],
                 bearer("https://a/t?foo=bar", None, &[]),
             ),
             (
-                "R6",
                 vec!["Basic", "Bearer realm=a", "Bearer realm=b"],
                 bearer("a", None, &[]),
             ),
             (
-                "R6",
                 vec!["Bearer", "Bearer realm=\"\"", "Bearer realm=b"],
                 bearer("b", None, &[]),
             ),
+            (vec!["Bearer realm=a,realm=b", "Basic"], Verdict::Basic),
+            (vec![r#"Bearer service="s""#], none(&["bearer"], true)),
             (
-                "R9",
-                vec!["Bearer realm=a,realm=b", "Basic"],
-                Verdict::Basic,
-            ),
-            (
-                "R12",
-                vec![r#"Bearer service="s""#],
-                none(&["bearer"], true),
-            ),
-            (
-                "R12",
                 vec![r#"Bearer realm="",service="s", Basic"#],
                 Verdict::Basic,
             ),
-            ("R12", vec![], none(&[], false)),
-            ("R12", vec![","], none(&[], false)),
+            (vec![], none(&[], false)),
+            (vec![","], none(&[], false)),
             (
-                "R8",
                 vec!["Negotiate, NTLM", "ntlm", "OAuth2 realm=R"],
                 none(&["negotiate", "ntlm", "oauth2"], false),
             ),
             (
-                "R14",
                 vec![
                     r#"Bearer realm="R",scope="repository:a:pull,push  repository:b:pull",service="""#,
                 ],
                 bearer("R", None, &["repository:a:pull,push", "repository:b:pull"]),
             ),
-            (
-                "R14",
-                vec![r#"Bearer realm="R",scope="""#],
-                bearer("R", None, &[]),
-            ),
+            (vec![r#"Bearer realm="R",scope="""#], bearer("R", None, &[])),
         ] {
-            assert_eq!(judged(&fields), want, "{rule} {fields:?}");
+            assert_eq!(judged(&fields), want, "{fields:?}");
         }
     }
-
-    /// R14.
     #[test]
     fn errors_of_bearer() {
         let field = format!(
@@ -704,8 +635,6 @@ mod tests {
         assert_eq!(challenge.realm, R);
         assert_eq!(challenge.error.as_deref(), Some("invalid_token"));
     }
-
-    /// R13.
     #[test]
     fn hostile_fields_are_bounded() {
         let start = Instant::now();

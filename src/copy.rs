@@ -87,21 +87,26 @@ struct BlobRef {
 impl Plan {
     fn of(src: &Transport, reference: &str, call: &Arc<Call>) -> Result<Self> {
         let mut plan = Self::default();
-        let (mut seen, mut count, mut bytes) = (HashSet::new(), 0, 0);
-        let top = src.manifest_fetch(&TagOrDigest::parse(reference)?, call)?;
-        // Depth first; a manifest is entered behind its children.
-        let mut stack = vec![(top, false)];
-        while let Some((manifest, expanded)) = stack.pop() {
-            if expanded {
-                plan.manifests.push(manifest);
-                continue;
-            }
+        let mut seen = HashSet::new();
+        let (mut count, mut bytes) = (0, 0);
+        let mut fetch = |reference: &TagOrDigest| {
+            let manifest = src.manifest_fetch(reference, call)?;
             count += 1;
             bytes += manifest.data.len();
             if count > MAX_MANIFESTS || bytes > MAX_BYTES {
                 return Err(Error::limit(format!(
                     "an image of more than {MAX_MANIFESTS} manifests or {MAX_BYTES} bytes of them is not copied"
                 )));
+            }
+            Ok(manifest)
+        };
+        let top = fetch(&TagOrDigest::parse(reference)?)?;
+        // Depth first; a manifest is entered behind its children.
+        let mut stack = vec![(top, false)];
+        while let Some((manifest, expanded)) = stack.pop() {
+            if expanded {
+                plan.manifests.push(manifest);
+                continue;
             }
             let refers = References::of(&manifest)?;
             for blob in refers.blobs {
@@ -112,10 +117,7 @@ impl Plan {
             stack.push((manifest, true));
             for child in refers.manifests {
                 if seen.insert(child.clone()) {
-                    stack.push((
-                        src.manifest_fetch(&TagOrDigest::Digest(child), call)?,
-                        false,
-                    ));
+                    stack.push((fetch(&TagOrDigest::Digest(child))?, false));
                 }
             }
         }

@@ -303,28 +303,24 @@ mod tests {
     #[test]
     fn lists() {
         let one = |code, message, detail| vec![(code, message, detail)];
-        for (rule, body, want) in [
+        for (body, want) in [
             (
-                "22",
                 r#"{"errors":[{"code":"A","message":"m"}]}"#,
                 one(Some("A"), Some("m"), None),
             ),
             (
-                "22",
                 "\n {\"errors\":[{\"code\":\"A\"}],\"x\":1}\n",
                 one(Some("A"), None, None),
             ),
             (
-                "22",
                 r#"{"errors":[{"message":"m","detail":null}]}"#,
                 one(None, Some("m"), None),
             ),
-            ("22", r#"{"errors":[{}]}"#, one(None, None, None)),
-            ("22", r#"{"errors":[]}"#, vec![]),
-            ("22", "{}", vec![]),
-            ("22", "", vec![]),
+            (r#"{"errors":[{}]}"#, one(None, None, None)),
+            (r#"{"errors":[]}"#, vec![]),
+            ("{}", vec![]),
+            ("", vec![]),
             (
-                "22",
                 r#"{"errors":[{"code":"A","message":"m"},{"code":"B","detail":"d"}]}"#,
                 vec![
                     (Some("A"), Some("m"), None),
@@ -332,105 +328,88 @@ mod tests {
                 ],
             ),
             (
-                "R47",
                 r#"{"errors":[{"detail":{"Tag":"t"}}]}"#,
                 one(None, None, Some(r#"{"Tag":"t"}"#)),
             ),
             (
-                "R47",
                 r#"{"errors":[{"detail":[1,"a",null]}]}"#,
                 one(None, None, Some(r#"[1,"a",null]"#)),
             ),
             (
-                "R47",
                 r#"{"errors":[{"detail":false}]}"#,
                 one(None, None, Some("false")),
             ),
+            (r#"{"errors":[{"detail":-7}]}"#, one(None, None, Some("-7"))),
             (
-                "R47",
-                r#"{"errors":[{"detail":-7}]}"#,
-                one(None, None, Some("-7")),
-            ),
-            (
-                "R47",
                 r#"{"errors":[{"detail":1.5}]}"#,
                 one(None, None, Some("1.5")),
             ),
             (
-                "22",
                 r#"{"errors":[{"detail":123456789012345678901234567890}]}"#,
                 one(None, None, Some("123456789012345678901234567890")),
             ),
             (
-                "R47",
                 r#"{"errors":[{"detail":""}]}"#,
                 one(None, None, Some("\"\"")),
             ),
             (
-                "R47",
                 r#"{"errors":[{"code":7,"message":["m"]}]}"#,
                 one(Some("7"), Some(r#"["m"]"#), None),
             ),
             (
-                "R47",
                 r#"{"errors":[{"code":"any thing"}]}"#,
                 one(Some("any thing"), None, None),
             ),
             (
-                "R47",
                 "\u{feff}{\"errors\":[{\"code\":\"A\"}]}",
                 one(Some("A"), None, None),
             ),
             (
-                "R47",
                 r#"{"errors":[{"message":"a\u0000b\u001bc\u0085d\ne"}]}"#,
                 one(None, Some("a\u{fffd}b\u{fffd}c\u{fffd}d\ne"), None),
             ),
             (
-                "D51",
                 r#"{"error":"invalid_grant","error_description":"expired"}"#,
                 one(Some("invalid_grant"), Some("expired"), None),
             ),
         ] {
-            assert_eq!(rows(&parse(body.as_bytes(), None)), want, "{rule} {body}");
+            assert_eq!(rows(&parse(body.as_bytes(), None)), want, "{body}");
         }
     }
 
     #[test]
     fn what_is_no_list_is_unknown() {
-        for (rule, body) in [
-            ("22", "slow down"),
-            ("22", " "),
-            ("22", r#"{"errors":null}"#),
-            ("D50", r#"{"errors":[1]}"#),
-            ("D50", r#"{"errors":[{"code":"A"},null]}"#),
-            ("D50", r#"{"errors":"x"}"#),
-            ("D50", r#"{"errors":{"code":"X"}}"#),
-            ("D51", r#"{"details":"incorrect username or password"}"#),
-            ("D51", r#"{"Error Encountered" : "x"}"#),
-            ("D51", r#"{"error":"some text"}"#),
-            ("D51", r#"{"error":"some text","error_description":"d"}"#),
-            ("D51", r#"{"error":{"code":1},"error_description":"d"}"#),
-            ("D54", "<html>\r\n<title>502</title>\r\n</html>\r\n"),
-            ("R47", "[]"),
-            ("R47", r#""x""#),
-            ("R47", "null"),
-            ("R47", r#"{"errors":[{"code":"A"}]} x"#),
-            ("R47", r#"{"errors":[{"detail":NaN}]}"#),
-            ("R47", "{\"errors\":["),
-            ("R47", "{\"errors\":[1,"),
-            ("R47", "{\"errors"),
-            ("22", r#"{"errors":[{"code":"A","message":"m"},{"code":"B""#),
+        for body in [
+            "slow down",
+            " ",
+            r#"{"errors":null}"#,
+            r#"{"errors":[1]}"#,
+            r#"{"errors":[{"code":"A"},null]}"#,
+            r#"{"errors":"x"}"#,
+            r#"{"errors":{"code":"X"}}"#,
+            r#"{"details":"incorrect username or password"}"#,
+            r#"{"Error Encountered" : "x"}"#,
+            r#"{"error":"some text"}"#,
+            r#"{"error":"some text","error_description":"d"}"#,
+            r#"{"error":{"code":1},"error_description":"d"}"#,
+            "<html>\r\n<title>502</title>\r\n</html>\r\n",
+            "[]",
+            r#""x""#,
+            "null",
+            r#"{"errors":[{"code":"A"}]} x"#,
+            r#"{"errors":[{"detail":NaN}]}"#,
+            "{\"errors\":[",
+            "{\"errors\":[1,",
+            "{\"errors",
+            r#"{"errors":[{"code":"A","message":"m"},{"code":"B""#,
         ] {
             assert_eq!(
                 rows(&parse(body.as_bytes(), Some("text/html"))),
                 unknown(body),
-                "{rule} {body}"
+                "{body}"
             );
         }
     }
-
-    /// D52, R47.
     #[test]
     fn encodings() {
         let body = r#"{"errors":[{"code":"Ä"}]}"#;
@@ -461,8 +440,6 @@ mod tests {
         }
         assert_eq!(rows(&parse(b"\xef\xbb\xbf", None)), vec![]);
     }
-
-    /// D54, R47.
     #[test]
     fn large_bodies_are_cut() {
         let page = format!("<html>{}", "ä".repeat(100_000));
@@ -537,8 +514,6 @@ mod tests {
         let raw = lengths(&"\u{1}".repeat(MAX_TEXT));
         assert!(raw.is_some_and(|(_, message)| message < MAX_TEXT + 100));
     }
-
-    /// R47.
     #[test]
     fn depth_bombs_are_text() {
         for open in ["[", "{\"a\":"] {

@@ -187,8 +187,6 @@ pub(crate) fn referrers_tag(digest: &Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// D58, R59.
     #[test]
     fn grammar() {
         let (short, long) = ("a1".repeat(32), "b2".repeat(64));

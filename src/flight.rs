@@ -171,7 +171,7 @@ mod tests {
         Call::new(None, &Options::new(), &Arc::default())
     }
 
-    /// R32: one exchange for many threads; a failure reaches all of them and the next call tries anew.
+    /// One exchange for many threads; a failure reaches all of them and the next call tries anew.
     #[test]
     fn one_flies_all_land() {
         for fail in [false, true] {

@@ -316,7 +316,7 @@ impl Transport {
     }
 }
 
-/// The digest of the bytes, when it is the one wanted and the one announced (R59).
+/// The digest of the bytes, when it is the one wanted and the one announced.
 fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<Digest> {
     let announced = match answer.headers.get("docker-content-digest") {
         None => None,

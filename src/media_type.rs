@@ -119,8 +119,6 @@ mod tests {
         }
         assert!(seen >= 18);
     }
-
-    /// R60.
     #[test]
     fn parameters_and_case_do_not_count() {
         for (a, b, want) in [

@@ -538,8 +538,6 @@ mod tests {
             text(r.digest().map(|p| p as &dyn fmt::Display)),
         ))
     }
-
-    /// Contract 25, D58-D61, R64.
     #[test]
     fn references() {
         let sha = format!("sha256:{}", "a".repeat(64));
@@ -603,8 +601,6 @@ mod tests {
             "index.docker.io/library/ubuntu:latest"
         );
     }
-
-    /// R64.
     #[test]
     fn repositories_and_tags() {
         for (text, want) in [
@@ -636,8 +632,6 @@ mod tests {
         }
         assert!(Tag::parse(&"t".repeat(129)).is_err());
     }
-
-    /// Contract 24, D56, D57.
     #[test]
     fn schemes() {
         for (text, want) in [
@@ -694,8 +688,6 @@ mod tests {
             assert_eq!(got, want, "{text:?}");
         }
     }
-
-    /// D56, D57.
     #[test]
     fn loopback() {
         for (text, host, want) in [
@@ -716,7 +708,7 @@ mod tests {
         }
     }
 
-    /// D58: the message says what to leave out, and holds no password.
+    /// The message says what to leave out, and holds no password.
     #[test]
     fn messages() {
         let sha = format!("sha256:{}", "a".repeat(64));

@@ -283,8 +283,6 @@ fn parse_names(body: &[u8], member: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R46.
     #[test]
     fn pages_of_names() {
         for (body, want) in [

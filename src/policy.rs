@@ -154,7 +154,7 @@ mod tests {
             .map(|p| p.is_home)
     }
 
-    /// R17, R18, R38, R40, R42: go and carry, go without, or stay.
+    /// Go and carry, go without, or stay.
     #[test]
     fn table() {
         use Purpose::{Link, Realm, Redirect, Upload};

@@ -193,8 +193,6 @@ mod tests {
     fn fields<'a>(texts: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {
         texts.iter().map(|t| t.as_bytes())
     }
-
-    /// R61.
     #[test]
     fn content_ranges() {
         let range = |first, last, total| Some(ContentRange { first, last, total });
@@ -272,8 +270,6 @@ mod tests {
             assert_eq!(unsatisfied_total(fields(&texts)), want, "{texts:?}");
         }
     }
-
-    /// R53.
     #[test]
     fn upload_ranges() {
         for (value, want) in [
@@ -311,8 +307,6 @@ mod tests {
             }
         }
     }
-
-    /// R61.
     #[test]
     fn answers_match_the_question() {
         let got = |first, last, total| ContentRange { first, last, total };

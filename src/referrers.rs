@@ -257,8 +257,6 @@ pub(crate) fn enter(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R63.
     #[test]
     fn answers_without_the_api() {
         for (kind, status, want) in [

@@ -289,8 +289,6 @@ mod tests {
         let base = Url::parse("https://r.example/v2/").unwrap();
         assert!(Request::new(None, "./tags/list").url(&base, None).is_err());
     }
-
-    /// Contract 14-16, D30-D33.
     #[test]
     fn method_and_headers() {
         let fields = |r: &Request| {
@@ -336,8 +334,6 @@ mod tests {
             );
         }
     }
-
-    /// R60.
     #[test]
     fn types() {
         let mut request = Request::new(None, "/v2/");

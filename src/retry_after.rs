@@ -45,8 +45,6 @@ fn one(value: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R48.
     #[test]
     fn pauses() {
         const DAY: u64 = 86_400;

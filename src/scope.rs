@@ -173,8 +173,6 @@ impl fmt::Display for Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R35, R36.
     #[test]
     fn merging() {
         for (scopes, want) in [

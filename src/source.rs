@@ -340,7 +340,7 @@ mod tests {
         Ok(text)
     }
 
-    /// D36, R34: every attempt begins where it should or fails.
+    /// Every attempt begins where it should or fails.
     #[test]
     fn every_attempt_sends_the_whole_body() {
         let path = std::env::temp_dir().join(format!("rt-source-{}", std::process::id()));

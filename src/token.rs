@@ -331,8 +331,6 @@ mod tests {
         let used = token.used_for(now);
         Ok((token.value.expose().to_owned(), used.as_secs()))
     }
-
-    /// D16-D18, R25-R27, R31.
     #[test]
     fn answers() {
         for (body, want) in [

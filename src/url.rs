@@ -560,7 +560,7 @@ mod tests {
         }
     }
 
-    /// R41, R44: what upload Locations and Link targets look like.
+    /// What upload Locations and Link targets look like.
     #[test]
     fn resolve() {
         let base = Url::parse("https://r.example/v2/a/blobs/uploads/?x=1").unwrap();

@@ -374,7 +374,7 @@ mod tests {
         }
     }
 
-    /// R59, R62: hashed here or beside, by read or by piece, the end comes only when all is right.
+    /// Hashed here or beside, by read or by piece, the end comes only when all is right.
     #[test]
     fn ends() {
         for size in [0, 1, 1000, 3_000_001] {

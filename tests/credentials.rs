@@ -141,7 +141,7 @@ fn files_and_what_they_give() {
     assert!(done > 70, "only {done} cases");
 }
 
-/// Contract 27, D65: every form of a key in every kind of file, and which of two forms wins.
+/// Every form of a key in every kind of file, and which of two forms wins.
 #[test]
 fn forms_of_keys() {
     let forms = [
@@ -200,7 +200,7 @@ fn forms_of_keys() {
     }
 }
 
-/// Contract 27: what goes before what, between the members of a file and within an entry.
+/// What goes before what, between the members of a file and within an entry.
 #[test]
 fn precedence() {
     let answers = |user: &str| format!(r#"printf '{{"Username":"{user}","Secret":"s"}}'"#);
@@ -529,7 +529,7 @@ fn namespaces() {
     }
 }
 
-/// D63, D64: a file that is wrong ends the login with words that say where, and without a secret; what is wrong
+/// A file that is wrong ends the login with words that say where, and without a secret; what is wrong
 /// for somebody else does not matter.
 #[test]
 fn malformed_files() {

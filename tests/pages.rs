@@ -48,7 +48,7 @@ fn two_pages(links: Vec<Vec<u8>>) -> Server {
     })
 }
 
-/// R43, R44, D42-D44: where the second page is asked for.
+/// Where the second page is asked for.
 #[test]
 fn links() {
     for (links, want) in [
@@ -176,7 +176,7 @@ fn refused_links() {
     assert_eq!(other.count(), 0, "nothing went to another host");
 }
 
-/// D45, R45: lists without an end.
+/// Lists without an end.
 #[test]
 fn endless_lists() {
     // Two pages that lead to each other.
@@ -211,7 +211,7 @@ fn endless_lists() {
     );
 }
 
-/// R46, D49: what registries send in place of a list of names.
+/// What registries send in place of a list of names.
 #[test]
 fn bodies_of_pages() {
     for (first, second, want) in [
@@ -263,7 +263,7 @@ fn bodies_of_pages() {
     assert_eq!(error.kind(), ErrorKind::Limit);
 }
 
-/// Contract 23, D47, D48: each page is asked for like the first.
+/// Each page is asked for like the first.
 #[test]
 fn every_page_is_a_request_of_its_own() {
     let server = Server::start(|r| {
@@ -403,7 +403,7 @@ fn failed_referrers_are_not_an_empty_list() {
     assert_eq!(list.next_referrer(None).unwrap(), None);
 }
 
-/// R63: only an answer that says it is an index is one of the referrers API; else the tag is asked.
+/// Only an answer that says it is an index is one of the referrers API; else the tag is asked.
 #[test]
 fn referrers_of_a_registry_that_answers_everything() {
     let subject = format!("sha256:{}", "ab".repeat(32));

@@ -14,7 +14,7 @@ use registry_transport::error::{Error, ErrorKind};
 use registry_transport::op::Op;
 use registry_transport::options::Options;
 use registry_transport::request::Request;
-use registry_transport::source::Source;
+use registry_transport::source::{ReadBytes, Source};
 use registry_transport::transport::{Actions, Transport};
 use support::client::{
     Deaf, ends, get, get_with, options, transport, transport_to, with, with_texts,
@@ -277,7 +277,7 @@ fn one_budget() {
     }
 }
 
-/// D25: a token that does not come in time is asked for again, as often as anything else, but not beyond the time
+/// A token that does not come in time is asked for again, as often as anything else, but not beyond the time
 /// of the call. Other requests are not: what takes long may be long.
 #[test]
 fn late_tokens() {
@@ -516,7 +516,7 @@ fn rate_limits() {
     );
 }
 
-/// R51: what the registry warns of is logged once, and nothing else comes of it. A storage is not the registry.
+/// What the registry warns of is logged once, and nothing else comes of it. A storage is not the registry.
 #[test]
 fn warnings() {
     let storage =
@@ -601,6 +601,22 @@ fn a_miserly_server() {
 
 // ---------------------------------------------------------------- pipes
 
+/// A reader that does not wait for its end.
+struct GivingUp(Op, Arc<AtomicUsize>);
+
+impl ReadBytes for GivingUp {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        self.0.cancel();
+        self.1.fetch_add(1, Ordering::Relaxed);
+        buf[0] = 0;
+        Ok(1)
+    }
+
+    fn rewind(&mut self) -> bool {
+        true
+    }
+}
+
 /// A body from a named pipe: nobody waits for a writer who wants to stop, and what is written arrives.
 #[test]
 fn bodies_from_pipes() {
@@ -650,6 +666,15 @@ fn bodies_from_pipes() {
     op.set_timeout(Some(Duration::from_millis(300)));
     let error = upload.send(&Source::file(&path), Some(&op)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    for size in [Some(100), None] {
+        let (op, reads) = (Op::new(), Arc::new(AtomicUsize::new(0)));
+        let giving_up = GivingUp(op.clone(), Arc::clone(&reads));
+        let error = upload
+            .send(&Source::reader(Box::new(giving_up), size), Some(&op))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Cancelled, "{size:?}: {error}");
+        assert_eq!(reads.load(Ordering::Relaxed), 1, "{size:?}");
+    }
     server.clear();
     let data = noise("pipe", 1 << 20);
     std::thread::scope(|scope| {
@@ -875,7 +900,7 @@ fn places_of_unread_answers() {
     drop(kept);
 }
 
-/// R49: of a POST whose connection broke in the handshake nothing has arrived; it is sent again.
+/// Of a POST whose connection broke in the handshake nothing has arrived; it is sent again.
 #[test]
 fn broken_handshakes() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

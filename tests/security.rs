@@ -338,7 +338,7 @@ fn near_places(scheme: &str, port: u16) -> Vec<(String, bool)> {
     out
 }
 
-/// The realm of a challenge (R17, R18): with each kind of credential, from a registry over http and over https.
+/// The realm of a challenge: with each kind of credential, from a registry over http and over https.
 #[test]
 fn realms() {
     let mut attacks = Attacks::new("realm");
@@ -412,7 +412,7 @@ fn realms() {
     attacks.end(290);
 }
 
-/// `Location` of a redirect (R38, R40), of an upload (R42), and `Link` (R46).
+/// `Location` of a redirect, of an upload, and `Link`.
 #[test]
 fn redirects() {
     let mut attacks = Attacks::new("redirect");

@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 
 use registry_transport::creds::Creds;
@@ -165,7 +166,8 @@ fn trusted_certificates() {
 fn certificates_of_the_environment() {
     const INSIDE: &str = "TEST_TLS_INSIDE";
     if let Ok(name) = std::env::var(INSIDE) {
-        for (environment, trusts) in [(0, false), (1, true)] {
+        // The keychain's library looks there in any case.
+        for (environment, trusts) in [(0, cfg!(target_vendor = "apple")), (1, true)] {
             let mut options = https();
             options.set_number("environment", environment).unwrap();
             let transport = Transport::new(&name, Actions::pull(), None, Some(&options)).unwrap();
@@ -175,16 +177,25 @@ fn certificates_of_the_environment() {
         return;
     }
     let ca = Ca::new();
-    let server = serve(&ca, &ca.server());
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "certificates_of_the_environment", "--nocapture"])
-        .env(INSIDE, format!("{}/a/b", server.authority()))
-        .env("SSL_CERT_FILE", ca.path())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert_eq!(server.count(), 1, "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("0a1b2c3d.0"), ca.pem()).unwrap();
+    let folders = std::env::join_paths([Path::new("/nowhere"), folder.path()]).unwrap();
+    for variables in [
+        [("SSL_CERT_FILE", ca.path().as_os_str())],
+        [("SSL_CERT_DIR", &folders)],
+    ] {
+        let server = serve(&ca, &ca.server());
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "certificates_of_the_environment", "--nocapture"])
+            .env_clear()
+            .env(INSIDE, format!("{}/a/b", server.authority()))
+            .envs(variables)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+        assert!(server.count() > 0, "{text}");
+    }
 }
 
 /// Large bodies both ways over TLS, and connections that are used again.

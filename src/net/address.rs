@@ -47,24 +47,21 @@ fn reach_v6(v6: Ipv6Addr) -> Reach {
         Reach::Loopback
     } else if first & 0xffc0 == 0xfe80 {
         Reach::LinkLocal
-    } else if first & 0xfe00 == 0xfc00
-        || first & 0xffc0 == 0xfec0
-        || v6.is_multicast()
-        // NAT64 of one's own network (RFC 8215).
-        || matches!(v6.segments(), [0x64, 0xff9b, 1, ..])
-    {
+    } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 || v6.is_multicast() {
         Reach::Private
     } else {
         Reach::Public
     }
 }
 
-/// The IPv4 address inside a mapped (::ffff:0:0/96), NAT64 (64:ff9b::/96) or 6to4 (2002::/16) address.
+/// The IPv4 address inside a mapped (::ffff:0:0/96), NAT64 (64:ff9b::/96, and 64:ff9b:1::/48 of one's own network,
+/// RFC 8215) or 6to4 (2002::/16) address.
 fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     match v6.segments() {
-        [0, 0, 0, 0, 0, 0xffff, a, b] | [0x64, 0xff9b, 0, 0, 0, 0, a, b] | [0x2002, a, b, ..] => {
-            Some(Ipv4Addr::from((u32::from(a) << 16) | u32::from(b)))
-        }
+        [0, 0, 0, 0, 0, 0xffff, a, b]
+        | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
+        | [0x64, 0xff9b, 1, _, _, _, a, b]
+        | [0x2002, a, b, ..] => Some(Ipv4Addr::from((u32::from(a) << 16) | u32::from(b))),
         _ => None,
     }
 }
@@ -135,8 +132,6 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// R18.
     #[test]
     fn reaches() {
         for (text, want) in [
@@ -148,6 +143,7 @@ mod tests {
             ("::ffff:127.0.0.1", Reach::Loopback),
             ("64:ff9b::a00:1", Reach::Private),
             ("64:ff9b:1::a00:1", Reach::Private),
+            ("64:ff9b:1::808:808", Reach::Public),
             ("2002:7f00:1::", Reach::Loopback),
             ("169.254.169.254", Reach::LinkLocal),
             ("fe80::1", Reach::LinkLocal),

@@ -15,7 +15,6 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
-use rustls_native_certs::CertificateResult;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use zeroize::Zeroize;
 
@@ -212,11 +211,11 @@ impl Trust {
 
     fn roots(&self, ca_files: &[PathBuf]) -> Result<Arc<RootCertStore>> {
         let system = if self.env_file.is_some() || self.env_dir.is_some() {
-            let found = rustls_native_certs::load_certs_from_paths(
+            let folders = self.env_dir.iter().flat_map(std::env::split_paths);
+            Arc::new(store(load(
                 self.env_file.as_deref().map(Path::new),
-                self.env_dir.as_deref().map(Path::new),
-            );
-            Arc::new(store(found.certs))
+                folders,
+            )))
         } else {
             system_roots()
         };
@@ -264,29 +263,52 @@ fn is_aes_128(suite: CipherSuite) -> bool {
 /// The system's trust store, parsed once in a process.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: PerProcess<Arc<RootCertStore>> = PerProcess::new();
-    Arc::clone(ROOTS.get(|| Arc::new(store(system_certs().certs))))
+    Arc::clone(ROOTS.get(|| Arc::new(store(system_certs()))))
 }
 
 /// Of the keychain. Its library puts `SSL_CERT_FILE` and `SSL_CERT_DIR` before it whatever the options say.
 #[cfg(target_vendor = "apple")]
-fn system_certs() -> CertificateResult {
-    rustls_native_certs::load_native_certs()
+fn system_certs() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
 }
 
-/// From where distributions keep them: the first bundle and the first folder there are.
+/// From where distributions keep them: the first bundle there is, and the folders.
 #[cfg(not(target_vendor = "apple"))]
-fn system_certs() -> CertificateResult {
-    const BUNDLES: [&str; 6] = [
+fn system_certs() -> Vec<CertificateDer<'static>> {
+    const BUNDLES: [&str; 10] = [
         "/etc/ssl/certs/ca-certificates.crt",
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
         "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/pki/tls/cacert.pem",
         "/etc/ssl/ca-bundle.pem",
         "/etc/ssl/cert.pem",
+        "/etc/certs/ca-certificates.crt",
+        "/opt/etc/ssl/certs/ca-certificates.crt",
+        "/usr/local/etc/ssl/cert.pem",
         "/usr/local/share/certs/ca-root-nss.crt",
     ];
-    const FOLDERS: [&str; 3] = ["/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/openssl/certs"];
-    let first = |paths: &'static [&str]| paths.iter().map(Path::new).find(|p| p.exists());
-    rustls_native_certs::load_certs_from_paths(first(&BUNDLES), first(&FOLDERS))
+    const FOLDERS: [&str; 4] = [
+        "/etc/ssl/certs",
+        "/etc/pki/tls/certs",
+        "/etc/certs/CA",
+        "/etc/openssl/certs",
+    ];
+    let bundle = BUNDLES.iter().map(Path::new).find(|p| p.exists());
+    load(bundle, FOLDERS.iter().map(PathBuf::from))
+}
+
+/// The certificates of a bundle and of folders, each once. What cannot be read is passed over.
+fn load(
+    bundle: Option<&Path>,
+    folders: impl Iterator<Item = PathBuf>,
+) -> Vec<CertificateDer<'static>> {
+    let mut certs = rustls_native_certs::load_certs_from_paths(bundle, None).certs;
+    for folder in folders {
+        certs.extend(rustls_native_certs::load_certs_from_paths(None, Some(&folder)).certs);
+    }
+    certs.sort_unstable_by(|a, b| a.cmp(b));
+    certs.dedup();
+    certs
 }
 
 fn store(certs: Vec<CertificateDer<'static>>) -> RootCertStore {
