@@ -54,13 +54,13 @@ fn reach_v6(v6: Ipv6Addr) -> Reach {
     }
 }
 
-/// The IPv4 address inside a mapped (::ffff:0:0/96), NAT64 (64:ff9b::/96, and 64:ff9b:1::/48 of one's own network,
+/// The IPv4 address inside a mapped (::ffff:0:0/96), NAT64 (64:ff9b::/96, and 64:ff9b:1::/96 of one's own network,
 /// RFC 8215) or 6to4 (2002::/16) address.
 fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     match v6.segments() {
         [0, 0, 0, 0, 0, 0xffff, a, b]
         | [0x64, 0xff9b, 0, 0, 0, 0, a, b]
-        | [0x64, 0xff9b, 1, _, _, _, a, b]
+        | [0x64, 0xff9b, 1, 0, 0, 0, a, b]
         | [0x2002, a, b, ..] => Some(Ipv4Addr::from((u32::from(a) << 16) | u32::from(b))),
         _ => None,
     }
@@ -144,6 +144,7 @@ mod tests {
             ("64:ff9b::a00:1", Reach::Private),
             ("64:ff9b:1::a00:1", Reach::Private),
             ("64:ff9b:1::808:808", Reach::Public),
+            ("64:ff9b:1:c0a8:1:100:808:808", Reach::Private),
             ("2002:7f00:1::", Reach::Loopback),
             ("169.254.169.254", Reach::LinkLocal),
             ("fe80::1", Reach::LinkLocal),

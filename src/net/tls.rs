@@ -15,6 +15,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{CertificateError, CipherSuite, ClientConfig, DigitallySignedStruct, RootCertStore};
+use rustls_native_certs::load_certs_from_paths;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 use zeroize::Zeroize;
 
@@ -275,24 +276,18 @@ fn system_certs() -> Vec<CertificateDer<'static>> {
 /// From where distributions keep them: the first bundle there is, and the folders.
 #[cfg(not(target_vendor = "apple"))]
 fn system_certs() -> Vec<CertificateDer<'static>> {
-    const BUNDLES: [&str; 10] = [
+    const BUNDLES: [&str; 9] = [
         "/etc/ssl/certs/ca-certificates.crt",
         "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
         "/etc/pki/tls/certs/ca-bundle.crt",
         "/etc/pki/tls/cacert.pem",
         "/etc/ssl/ca-bundle.pem",
         "/etc/ssl/cert.pem",
-        "/etc/certs/ca-certificates.crt",
         "/opt/etc/ssl/certs/ca-certificates.crt",
         "/usr/local/etc/ssl/cert.pem",
         "/usr/local/share/certs/ca-root-nss.crt",
     ];
-    const FOLDERS: [&str; 4] = [
-        "/etc/ssl/certs",
-        "/etc/pki/tls/certs",
-        "/etc/certs/CA",
-        "/etc/openssl/certs",
-    ];
+    const FOLDERS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
     let bundle = BUNDLES.iter().map(Path::new).find(|p| p.exists());
     load(bundle, FOLDERS.iter().map(PathBuf::from))
 }
@@ -300,11 +295,12 @@ fn system_certs() -> Vec<CertificateDer<'static>> {
 /// The certificates of a bundle and of folders, each once. What cannot be read is passed over.
 fn load(
     bundle: Option<&Path>,
-    folders: impl Iterator<Item = PathBuf>,
+    mut folders: impl Iterator<Item = PathBuf>,
 ) -> Vec<CertificateDer<'static>> {
-    let mut certs = rustls_native_certs::load_certs_from_paths(bundle, None).certs;
+    // A bundle is often in the first folder, and read once with it.
+    let mut certs = load_certs_from_paths(bundle, folders.next().as_deref()).certs;
     for folder in folders {
-        certs.extend(rustls_native_certs::load_certs_from_paths(None, Some(&folder)).certs);
+        certs.extend(load_certs_from_paths(None, Some(&folder)).certs);
     }
     certs.sort_unstable_by(|a, b| a.cmp(b));
     certs.dedup();
