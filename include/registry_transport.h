@@ -619,7 +619,7 @@ RT_API void rt_op_progress(const rt_op *op, int64_t *done, int64_t *total);
 
 /**
  * Calls f as bytes move, on the thread running the call. NULL f removes it. drop may be NULL; it runs when f is
- * replaced or removed or op is freed, also when this call fails.
+ * replaced or removed, or when op and every answer got under it are freed, also when this call fails.
  */
 RT_API
 rt_status rt_op_set_progress(rt_op *op,
@@ -647,7 +647,7 @@ rt_status rt_transport_new(const char *name,
 
 /**
  * Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
- * first request; a password is checked. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
+ * first request; a password is checked, a token of rt_creds_bearer is not. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
  * credentials that are refused are RT_E_AUTH. Where there are mirrors, the first host that answers will do. op may be
  * NULL.
  */

@@ -61,6 +61,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) registry: &'a str,
     pub(crate) repository: Option<&'a Repository>,
     pub(crate) actions: Actions,
+    /// Whether any certificate will do.
+    pub(crate) is_insecure: bool,
 }
 
 /// Credentials and tokens for one host.
@@ -88,7 +90,7 @@ pub(crate) struct Authenticator {
 impl Authenticator {
     pub(crate) fn new(creds: Creds, subject: &Subject<'_>, options: &Options) -> Self {
         let cache = if options.is_on(Switch::ShareTokens) {
-            shared_cache()
+            shared_cache(subject.is_insecure)
         } else {
             Arc::default()
         };
@@ -468,7 +470,11 @@ impl<'a> CallSigner<'a> {
             realm: realm.wire().to_string(),
             service: service.map(str::to_owned),
             scopes: scopes.clone(),
-            creds: self.auth.fingerprint.clone(),
+            // What came without credentials is not for those who have them.
+            creds: match self.auth.fell_back() {
+                true => Creds::anonymous().fingerprint(),
+                false => self.auth.fingerprint.clone(),
+            },
         };
         if let Some((_, e)) = self.failed.take_if(|(failed, _)| *failed == key) {
             // This call may yet do without credentials.
@@ -807,7 +813,11 @@ impl Exchange<'_> {
         if result.as_ref().is_err_and(|e| e.kind() == ErrorKind::Auth) {
             self.auth.forget(held.serial);
         }
-        result
+        // What it brought in place of a refresh token is kept with that.
+        result.map(|mut token| {
+            token.refresh = None;
+            token
+        })
     }
 
     /// The default of `service` is the registry's name.
@@ -907,7 +917,7 @@ impl Exchange<'_> {
             form.push_str(&format!("&{name}="));
             form.push_str(&Zeroizing::new(form_encode(value)));
             if *name != "username" {
-                self.route.call.secrets().remember(value);
+                self.route.call.secrets().remember_sent(value);
             }
         }
         let source = Source::secret(form.as_bytes());

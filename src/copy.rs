@@ -188,9 +188,14 @@ struct Route<'a> {
     dst_call: Arc<Call>,
 }
 
-fn copy_blobs(route: &Route<'_>, blobs: Vec<BlobRef>) -> Result<()> {
-    let at_once = route.dst.options().size(Number::Parallel).min(blobs.len());
+fn copy_blobs(route: &Route<'_>, mut blobs: Vec<BlobRef>) -> Result<()> {
     let moved = AtomicU64::new(0);
+    // The first, which is mostly small, by the thread of the call: it may ask the program for credentials.
+    if !blobs.is_empty() {
+        copy_blob(route, &blobs.remove(0), &moved)?;
+        report(route, &moved)?;
+    }
+    let at_once = route.dst.options().size(Number::Parallel).min(blobs.len());
     if at_once < 2 {
         return blobs.iter().try_for_each(|blob| {
             copy_blob(route, blob, &moved)?;

@@ -13,7 +13,7 @@ use crate::hosts::Host;
 use crate::name::Authority;
 use crate::net::Net;
 use crate::net::call::Call;
-use crate::options::{Number, Options};
+use crate::options::{Number, Options, Switch};
 use crate::policy::{Policy, Purpose};
 use crate::retry::Budget;
 use crate::scope::{Actions, Scopes};
@@ -92,6 +92,7 @@ impl Endpoint {
             registry: host.authority.key(),
             repository,
             actions: purpose.actions,
+            is_insecure: host.trust.insecure || purpose.options.is_on(Switch::Insecure),
         };
         Ok(Self {
             net: Net::new(purpose.options, base.origin(), &host.trust)?,
@@ -189,7 +190,7 @@ impl Endpoint {
         // A password is only known to be right when the registry has seen it.
         let answer = route.send(&message, &mut signer, budget)?;
         Ok(match answer.status {
-            401 | 403 => Pinged::Refused(answer),
+            401 => Pinged::Refused(answer),
             _ => Pinged::Answered(answer),
         })
     }

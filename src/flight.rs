@@ -8,8 +8,8 @@ use crate::net::call::{Call, SLICE};
 
 /// A value that is made by one thread at a time and shared.
 ///
-/// A failure is told to all who waited for it and then forgotten. A thread that gave up for a reason of its
-/// own (cancelled, out of time) hands over to the next one.
+/// A failure is told to all who waited for it and then forgotten, also that of a peer that gave no answer in time. A
+/// thread that gave up for a reason of its own (cancelled, out of time) hands over to the next one.
 #[derive(Debug)]
 pub(crate) struct Flight<T> {
     state: Mutex<State<T>>,
@@ -121,8 +121,10 @@ impl<T: Clone> Flight<T> {
                 Ok(shared)
             }
             Err(e) => {
-                // What only concerns this caller must not fail the others.
-                if !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) {
+                // What only concerns this caller must not fail the others; nor what one met that may not ask the program.
+                let is_own =
+                    matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) && !e.is_slow();
+                if !is_own && call.may_call_back() {
                     state.failure = Some(e.clone());
                 }
                 Err(e)
@@ -174,7 +176,9 @@ mod tests {
     /// One exchange for many threads; a failure reaches all of them and the next call tries anew.
     #[test]
     fn one_flies_all_land() {
-        for fail in [false, true] {
+        let failures = [Error::auth("no"), Error::slow("no answer in time")];
+        for failure in std::iter::once(None).chain(failures.map(Some)) {
+            let fail = failure.is_some();
             let flight = Flight::<u32>::default();
             let made = AtomicU32::new(0);
             let gate = Barrier::new(8);
@@ -190,7 +194,7 @@ mod tests {
                                     made.fetch_add(1, Ordering::SeqCst);
                                     // Long enough for all the others to arrive and wait.
                                     call().sleep(std::time::Duration::from_millis(200)).unwrap();
-                                    if fail { Err(Error::auth("no")) } else { Ok(7) }
+                                    failure.clone().map_or(Ok(7), Err)
                                 },
                             )
                         })
@@ -230,6 +234,33 @@ mod tests {
             (leader.join().unwrap(), waiter.join().unwrap())
         });
         assert_eq!(first.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(second.unwrap().value, 9);
+    }
+
+    /// Who may ask the program for credentials tries for itself.
+    #[test]
+    fn a_leader_that_may_not_ask_hands_over() {
+        let flight = Flight::<u32>::default();
+        let gate = Barrier::new(2);
+        let (first, second) = std::thread::scope(|scope| {
+            let leader = scope.spawn(|| {
+                flight.get(
+                    &call().quiet(),
+                    |_| true,
+                    || {
+                        gate.wait();
+                        call().sleep(std::time::Duration::from_millis(100)).unwrap();
+                        Err(Error::auth("may not ask"))
+                    },
+                )
+            });
+            let waiter = scope.spawn(|| {
+                gate.wait();
+                flight.get(&call(), |_| true, || Ok(9))
+            });
+            (leader.join().unwrap(), waiter.join().unwrap())
+        });
+        assert_eq!(first.unwrap_err().kind(), ErrorKind::Auth);
         assert_eq!(second.unwrap().value, 9);
     }
 

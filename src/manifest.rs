@@ -84,7 +84,7 @@ impl Transport {
     }
 
     fn manifest_response(&self, got: Got, call: &Arc<Call>) -> Result<Response> {
-        if let Some(op) = call.op() {
+        if let Some(op) = call.progress() {
             op.begin(Some(got.body.len() as u64));
             op.advance(got.body.len() as u64)?;
         }

@@ -1,10 +1,10 @@
 //! Listings that come in pages, linked by `Link` headers (RFC 8288; distribution-spec, "Listing Tags").
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use ureq::http::header::{self, HeaderValue};
 
 use crate::digest::{Algorithm, Digest};
@@ -233,19 +233,24 @@ impl Names {
                 let url = page.url();
                 let names = parse_names(page.body_up_to(Number::MaxPage)?, member)
                     .ok_or_else(|| Error::protocol(format!("{url} sent no list of {member}")))?;
-                Ok((url, names))
+                let is_empty = names.is_empty();
+                let mut good = Vec::new();
+                for name in names {
+                    call.check()?;
+                    if member != "tags" || is_tag(&name, &call) {
+                        good.push(name);
+                    }
+                }
+                Ok((url, is_empty, good))
             })?;
-            let Some((url, mut names)) = page else {
+            let Some((url, is_empty, names)) = page else {
                 return Ok(None);
             };
-            self.empty = if names.is_empty() { self.empty + 1 } else { 0 };
+            self.empty = if is_empty { self.empty + 1 } else { 0 };
             if self.empty > MAX_EMPTY {
                 return Err(Error::protocol(format!(
                     "{url}: {MAX_EMPTY} pages in a row were empty"
                 )));
-            }
-            if self.member == "tags" {
-                names.retain(|name| is_tag(name, &call));
             }
             self.ready.extend(names);
         }
@@ -267,17 +272,16 @@ fn is_tag(name: &str, call: &Call) -> bool {
 /// The names of a page. A missing or null member is an empty list, and members that are no text are passed
 /// over: registries in use send both.
 fn parse_names(body: &[u8], member: &str) -> Option<Vec<String>> {
-    let page = json::value(body).ok()?;
-    match page.as_object()?.get(member) {
-        None | Some(Value::Null) => Some(Vec::new()),
-        Some(Value::Array(all)) => Some(
-            all.iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-        ),
-        Some(_) => None,
-    }
+    let text = json::text(body);
+    let text = json::mended(&text);
+    // Parsed one by one: a page of other things than names would take many times its size.
+    let page: BTreeMap<String, &RawValue> = serde_json::from_str(&text).ok()?;
+    let Some(all) = page.get(member).filter(|v| v.get() != "null") else {
+        return Some(Vec::new());
+    };
+    let all: Vec<&RawValue> = serde_json::from_str(all.get()).ok()?;
+    let names = all.into_iter().map(|v| serde_json::from_str(v.get()));
+    Some(names.filter_map(Result::ok).collect())
 }
 
 #[cfg(test)]

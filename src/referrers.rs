@@ -36,6 +36,8 @@ enum State {
     New,
     /// The registry has the referrers API.
     Api,
+    /// It has not; the index under the referrers tag is all there is.
+    Tag,
     /// All is in `ready`.
     Last,
 }
@@ -81,6 +83,12 @@ impl Referrers {
             if self.state == State::Last {
                 return Ok(None);
             }
+            if self.state == State::Tag {
+                let index = tagged_index(&self.transport, &self.digest, &call)?;
+                self.state = State::Last;
+                self.keep(index.as_ref().map(listed).unwrap_or_default());
+                continue;
+            }
             let is_first = self.state == State::New;
             let page = self.pages.next_parsed(&call, |page| match page.status() {
                 303 if is_first => Ok(None),
@@ -95,41 +103,34 @@ impl Referrers {
                     .map(Some)
                     .ok_or_else(|| no_index(&self.digest)),
             });
-            let found = match page {
-                Ok(Some(found)) => found,
-                Ok(None) => {
-                    self.state = State::Last;
-                    continue;
+            self.state = match page {
+                Ok(Some(Some(found))) => {
+                    self.keep(found);
+                    State::Api
                 }
-                Err(e) if is_first && is_missing_api(&e) => None,
+                Ok(Some(None)) => State::Tag,
+                Ok(None) => State::Last,
+                Err(e) if is_first && is_missing_api(&e) => State::Tag,
                 Err(e) => return Err(e),
             };
-            let found = match found {
-                Some(found) => found,
-                // The index under the referrers tag is all there is without the API.
-                None => {
-                    let index = tagged_index(&self.transport, &self.digest, &call)?;
-                    self.state = State::Last;
-                    index.as_ref().map(listed).unwrap_or_default()
-                }
-            };
-            if self.state == State::New {
-                self.state = State::Api;
-            }
-            // A registry may leave the filter to the client; one that applied it loses nothing.
-            let wanted = self.artifact_type.as_deref();
-            let kind = |d: &Value| {
-                d.get("artifactType")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-            };
-            self.ready.extend(
-                found
-                    .into_iter()
-                    .filter(|d| wanted.is_none() || kind(d).as_deref() == wanted)
-                    .map(|d| d.to_string()),
-            );
         }
+    }
+
+    /// Keeps those of the artifact type that is asked for: a registry may leave the filter to the client, and one that
+    /// applied it loses nothing.
+    fn keep(&mut self, found: Vec<Value>) {
+        let wanted = self.artifact_type.as_deref();
+        let kind = |d: &Value| {
+            d.get("artifactType")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        self.ready.extend(
+            found
+                .into_iter()
+                .filter(|d| wanted.is_none() || kind(d).as_deref() == wanted)
+                .map(|d| d.to_string()),
+        );
     }
 }
 

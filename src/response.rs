@@ -252,8 +252,10 @@ impl Response {
                 if told_too_long || piece.len() > most - data.len() {
                     return Err(self.fail(too_long));
                 }
-                data.try_reserve(piece.len())
-                    .map_err(|_| Error::limit("there is not enough memory for the body"))?;
+                if data.try_reserve(piece.len()).is_err() {
+                    let e = Error::limit("there is not enough memory for the body");
+                    return Err(self.fail(e));
+                }
                 data.extend_from_slice(piece);
             }
             self.state = State::Bytes { data, passed: 0 };
@@ -345,10 +347,15 @@ impl Response {
                 false
             }
         });
-        match failure {
+        let saved = match failure {
             Some(e) => Err(e),
             None => drained.and_then(|()| file.commit()),
+        };
+        // What was read on the way is gone.
+        if let Err(e) = &saved {
+            self.state = State::Failed(e.clone());
         }
+        saved
     }
 }
 

@@ -43,16 +43,45 @@ pub(crate) struct Secrets(Mutex<Known>);
 #[derive(Default)]
 struct Known {
     secrets: Vec<Secret>,
+    /// Those that were sent in fields and forms, such as tokens, the latest ones.
+    sent: VecDeque<Secret>,
     /// Those in URLs of storages, the latest ones.
     signatures: VecDeque<Secret>,
     /// Made when they are first looked for.
     needles: Option<Needles>,
+    /// What looking for them in texts has taken that were made to take long.
+    spent: usize,
+}
+
+impl Known {
+    fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.sent.is_empty() && self.signatures.is_empty()
+    }
+
+    fn needles(&mut self) -> &Needles {
+        let all = self
+            .secrets
+            .iter()
+            .chain(&self.sent)
+            .chain(&self.signatures);
+        self.needles.get_or_insert_with(|| Needles::of(all))
+    }
+}
+
+/// Puts a secret before the others of a list that has only the latest ones. Whether it is new there.
+fn keep_latest(list: &mut VecDeque<Secret>, text: &str) -> bool {
+    let at = list.iter().position(|secret| secret.expose() == text);
+    let known = at.and_then(|at| list.remove(at));
+    let is_new = known.is_none();
+    list.truncate(MAX_LATEST - 1);
+    list.push_front(known.unwrap_or_else(|| Secret::new(text)));
+    is_new
 }
 
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 6;
-/// Each refusal may have some of its own, which come back in it or not at all.
-const MAX_SIGNATURES: usize = 32;
+/// Each answer may bring some of its own, which come back in the next ones or not at all.
+const MAX_LATEST: usize = 32;
 
 impl Secrets {
     /// Keeps a secret.
@@ -67,25 +96,25 @@ impl Secrets {
         }
     }
 
+    /// Keeps a secret that is sent, of which each request may have another.
+    pub(crate) fn remember_sent(&self, text: &str) {
+        if text.len() < SHORTEST {
+            return;
+        }
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.secrets.iter().any(|secret| secret.expose() == text);
+        if !is_known && keep_latest(&mut known.sent, text) {
+            known.needles = None;
+        }
+    }
+
     /// Keeps what a URL is signed with that refuses or leads on, which what comes may tell.
     pub(crate) fn remember_signatures(&self, url: &Url) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known {
-            signatures,
-            needles,
-            ..
-        } = &mut *known;
         for text in url.signatures().filter(|text| text.len() >= SHORTEST) {
-            let known = signatures.iter().position(|secret| secret.expose() == text);
-            let secret = match known.and_then(|at| signatures.remove(at)) {
-                Some(secret) => secret,
-                None => {
-                    signatures.truncate(MAX_SIGNATURES - 1);
-                    *needles = None;
-                    Secret::new(text)
-                }
-            };
-            signatures.push_front(secret);
+            if keep_latest(&mut known.signatures, text) {
+                known.needles = None;
+            }
         }
     }
 
@@ -106,12 +135,12 @@ impl Secrets {
             return;
         };
         let (scheme, credentials) = value.split_once(' ').unwrap_or(("", value));
-        self.remember(credentials);
+        self.remember_sent(credentials);
         if scheme.eq_ignore_ascii_case("basic") {
             let pair = Zeroizing::new(BASE64_STANDARD.decode(credentials).unwrap_or_default());
             let pair = std::str::from_utf8(&pair).unwrap_or_default();
             if let Some((_, password)) = pair.split_once(':') {
-                self.remember(password);
+                self.remember_sent(password);
             }
         }
     }
@@ -125,25 +154,24 @@ impl Secrets {
     /// The same of a text that may end too early, and so within a secret.
     pub(crate) fn redact_up_to(&self, text: String, is_cut: bool) -> String {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Known {
-            secrets,
-            signatures,
-            needles,
-        } = &mut *known;
-        if (secrets.is_empty() && signatures.is_empty()) || text.len() < PART_AT_END {
+        if known.is_empty() || text.len() < PART_AT_END {
             return text;
         }
-        let needles =
-            needles.get_or_insert_with(|| Needles::of(secrets.iter().chain(&*signatures)));
+        let most = MAX_WORK.min(MAX_WORK_OF_CALL.saturating_sub(known.spent));
+        let needles = known.needles();
         let mut marks = vec![false; text.len()];
         let mut view = View::of(text.as_bytes());
-        let mut work = MAX_WORK;
+        let mut work = most;
         for _ in 0..=MAX_ESCAPED {
             needles.mark(&view, is_cut, &mut marks, &mut work);
             match view.unescaped() {
                 Some(next) => view = next,
                 None => break,
             }
+        }
+        let took = most - work;
+        if took > LONG_WORK || work == 0 {
+            known.spent = known.spent.saturating_add(took);
         }
         if !marks.contains(&true) {
             return text;
@@ -182,6 +210,9 @@ const PART_AT_END: usize = 2;
 const MAX_ESCAPED: usize = 4;
 /// So many bytes are compared to find the secrets of a text; one that takes more was made to, and is hidden whole.
 const MAX_WORK: usize = 1 << 26;
+/// Those of a call that take longer than others take so much together, before all are hidden.
+const MAX_WORK_OF_CALL: usize = 1 << 28;
+const LONG_WORK: usize = 1 << 20;
 /// Texts are looked at in steps of so many bytes: no match is so short that it lies between two of them.
 const STEP: usize = SHORTEST / 2;
 
@@ -501,6 +532,34 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// However many tokens a call has had, it knows its own secrets and the latest of those.
+    #[test]
+    fn the_latest_of_many() {
+        let secrets = Secrets::default();
+        secrets.remember("the password");
+        for i in 0..1000 {
+            secrets.remember_field(format!("Bearer token-number-{i:06}").as_bytes());
+        }
+        assert_eq!(secrets.0.lock().unwrap().sent.len(), MAX_LATEST);
+        let text = "the password, token-number-000999 and token-number-000968";
+        assert_eq!(
+            secrets.redact(text.to_owned()),
+            "[secret], [secret] and [secret]"
+        );
+    }
+
+    /// Texts that were made to take long are hidden after a while; others are not.
+    #[test]
+    fn texts_that_take_long() {
+        let secrets = Secrets::default();
+        secrets.remember(&"a".repeat(100_000));
+        assert_eq!(secrets.redact("plain words".to_owned()), "plain words");
+        let slow = "aaaaaaaaaaa!".repeat(20);
+        secrets.0.lock().unwrap().spent = MAX_WORK_OF_CALL - 1_000_000;
+        assert_eq!(secrets.redact(slow), "[secret]");
+        assert_eq!(secrets.0.lock().unwrap().spent, MAX_WORK_OF_CALL);
+    }
 
     #[test]
     fn what_was_sent_is_not_shown() {

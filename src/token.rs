@@ -307,11 +307,13 @@ impl TokenCache {
     }
 }
 
-/// The cache that the transports of this process share. A forked child has one of its own: the parent's may
-/// have been locked by a thread that the child does not have.
-pub(crate) fn shared_cache() -> Arc<TokenCache> {
-    static CACHE: PerProcess<Arc<TokenCache>> = PerProcess::new();
-    Arc::clone(CACHE.get(Arc::default))
+/// The cache that the transports of this process share: those that check certificates one, and those that accept any
+/// another, for what the latter were told may be anybody's word. A forked child has its own: the parent's may have been
+/// locked by a thread that the child does not have.
+pub(crate) fn shared_cache(accepts_any: bool) -> Arc<TokenCache> {
+    static CACHE: PerProcess<[Arc<TokenCache>; 2]> = PerProcess::new();
+    let [verified, unverified] = CACHE.get(Default::default);
+    Arc::clone(if accepts_any { unverified } else { verified })
 }
 
 /// An error of the token service that says what to do, and nothing it must not.
@@ -430,7 +432,10 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_cache_is_one() {
-        assert!(Arc::ptr_eq(&shared_cache(), &shared_cache()));
+    fn the_shared_caches() {
+        for any in [false, true] {
+            assert!(Arc::ptr_eq(&shared_cache(any), &shared_cache(any)));
+        }
+        assert!(!Arc::ptr_eq(&shared_cache(true), &shared_cache(false)));
     }
 }

@@ -317,8 +317,9 @@ impl Upload {
         let call = self.transport.call(op)?;
         let mut session = Session::at(&self.transport, self.location.clone(), &call);
         session.offset = self.offset;
-        let answer = session.commit(&digest, None)?;
-        Ok(self.transport.stored(answer, digest))
+        let answer = session.commit(&digest, None);
+        self.location = session.location;
+        Ok(self.transport.stored(answer?, digest))
     }
 
     /// Tells the registry that the upload is given up.
@@ -372,6 +373,8 @@ struct Session {
     is_odd: bool,
     /// How often it was begun anew.
     restarts: u32,
+    /// How far this attempt at the upload has come.
+    furthest: u64,
 }
 
 impl Session {
@@ -387,6 +390,7 @@ impl Session {
             committing: false,
             is_odd: false,
             restarts: 0,
+            furthest: 0,
         }
     }
 
@@ -518,8 +522,12 @@ impl Session {
                 Patched::All => return Ok(()),
                 Patched::Some => {
                     stuck = false;
-                    refused = false;
-                    Budget::give_back(&self.call);
+                    // Not what a registry took before and forgot.
+                    if self.offset > self.furthest {
+                        self.furthest = self.offset;
+                        refused = false;
+                        Budget::give_back(&self.call);
+                    }
                     if length.is_some_and(|wanted| self.offset < before + wanted.min(LONG_PART)) {
                         short += 1;
                     }
@@ -628,6 +636,7 @@ impl Session {
         self.location = fresh.location;
         self.min_chunk = fresh.min_chunk;
         self.offset = 0;
+        self.furthest = 0;
         self.restarts += 1;
         Ok(())
     }

@@ -65,7 +65,7 @@ fn registry() -> Server {
 
 // ---------------------------------------------------------------- header
 
-/// ABI 1: every standard of C and C++, twice in a row, and with nothing before it.
+/// Every standard of C and C++, twice in a row, and with nothing before it.
 #[test]
 fn the_header_compiles_everywhere() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn the_header_compiles_everywhere() {
     }
 }
 
-/// ABI 3 and 4: a comment for each function, full sentences, our prefix, no name of the Windows headers.
+/// A comment for each function, full sentences, our prefix, no name of the Windows headers.
 #[test]
 fn every_function_has_its_comment_and_prefix() {
     for f in functions() {
@@ -150,7 +150,6 @@ fn dynamic() -> String {
     )
 }
 
-/// ABI 6 and 9.
 #[test]
 fn name_and_flags_of_the_shared_object() {
     let dynamic = dynamic();
@@ -175,7 +174,7 @@ fn name_and_flags_of_the_shared_object() {
     }
 }
 
-/// ABI 7 and 8: what is exported is what the header declares and what was promised before, and nothing else.
+/// What is exported is what the header declares and what was promised before, and nothing else.
 #[test]
 fn exported_symbols() {
     let nm = must(
@@ -212,7 +211,7 @@ fn exported_symbols() {
     );
 }
 
-/// ABI 10: what the README says of the C library.
+/// What the README says of the C library.
 #[test]
 fn needed_glibc() {
     let symbols = must(
@@ -233,7 +232,7 @@ fn needed_glibc() {
     assert!(newest.is_some_and(|n| n <= 34), "glibc 2.{newest:?}");
 }
 
-/// ABI 13: the line of the README is enough to link statically.
+/// The line of the README is enough to link statically.
 #[test]
 fn static_linking() {
     let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
@@ -292,7 +291,7 @@ fn valid(parameter: &str, name: &str) -> &'static str {
     }
 }
 
-/// ABI 19, 20, 24: each handle of another type, each pointer that must not be NULL, one at a time with the
+/// Each handle of another type, each pointer that must not be NULL, one at a time with the
 /// others valid. Refused before anything is sent; outs are written.
 #[test]
 fn each_argument_in_turn() {
@@ -428,7 +427,7 @@ int main(int argc, char **argv)
     play(&compile(&source, "turns"), &[&registry().authority()], true);
 }
 
-/// ABI 19, 20, 24: every function with nothing, and with handles of the wrong type; outs are always written.
+/// Every function with nothing, and with handles of the wrong type; outs are always written.
 #[test]
 fn nothing_and_the_wrong_thing() {
     let mut c = String::from(
@@ -535,7 +534,6 @@ fn nothing_and_the_wrong_thing() {
     play(&compile(&source, "nothing"), &[], true);
 }
 
-/// ABI 21-23.
 #[test]
 fn odd_values() {
     let server = registry();
@@ -546,7 +544,7 @@ fn odd_values() {
     );
 }
 
-/// ABI 26, 29: all 120 orders.
+/// All 120 orders.
 #[test]
 fn handles_are_freed_in_every_order() {
     let server = registry();
@@ -557,7 +555,7 @@ fn handles_are_freed_in_every_order() {
     );
 }
 
-/// ABI 29, 33: callbacks that call back, and that give back what their call uses.
+/// Callbacks that call back, and that give back what their call uses.
 #[test]
 fn callbacks_that_call_back() {
     let server = Server::start(|request| match request.path.as_str() {
@@ -575,7 +573,7 @@ fn callbacks_that_call_back() {
     );
 }
 
-/// ABI 33: calls that would wait for themselves are refused.
+/// Calls that would wait for themselves are refused.
 #[test]
 fn calls_that_wait_for_themselves() {
     let server = Server::start(|request| match request.path.as_str() {
@@ -626,7 +624,7 @@ fn program(name: &str) -> PathBuf {
     compile(&Path::new(ROOT).join(format!("tests/abi/{name}.c")), name)
 }
 
-/// ABI 27: noticed, and nothing else breaks; valgrind and AddressSanitizer see what the program did wrong.
+/// Noticed, and nothing else breaks; valgrind and AddressSanitizer see what the program did wrong.
 #[test]
 fn freed_twice_and_used_afterwards() {
     let freed = program("freed");
@@ -648,7 +646,7 @@ fn freed_twice_and_used_afterwards() {
     assert!(shown.contains("Invalid read of size 4"), "{shown}");
 }
 
-/// ABI 28. With checkers that count by themselves some calls are enough.
+/// With checkers that count by themselves some calls are enough.
 #[test]
 fn failing_calls_leak_nothing() {
     let (server, nobody) = (versatile(), free_port());
@@ -669,20 +667,16 @@ fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
-
-/// ABI 29.
 #[test]
 fn finalisers_run_once() {
     play(&program("finalisers"), &[&versatile().authority()], true);
 }
-
-/// ABI 30.
 #[test]
 fn borrowed_text_stays() {
     play(&program("borrowed"), &[&versatile().authority()], true);
 }
 
-/// ABI 33: what the contract forbids ends in an abort, or in a leak, and in nothing worse.
+/// What the contract forbids ends in an abort, or in a leak, and in nothing worse.
 #[test]
 fn callbacks_that_do_not_return() {
     let out = library().join("leaving");
@@ -707,13 +701,13 @@ fn callbacks_that_do_not_return() {
     play(&out, &[&versatile().authority()], false);
 }
 
-/// ABI 38. `tests/sanitizers/run` has it with other checkers.
+/// `tests/sanitizers/run` has it with other checkers.
 #[test]
 fn eight_threads_on_one_transport() {
     play(&program("threads"), &[&versatile().authority()], true);
 }
 
-/// ABI 32: no exported function without the guard against panics.
+/// No exported function without the guard against panics.
 #[test]
 fn every_function_is_guarded() {
     let guards = [

@@ -2557,6 +2557,89 @@ fn copies_of_immense_images() {
     assert_eq!(asked.count(), 17);
 }
 
+/// A registry that takes parts and forgets them again is not served for ever.
+#[test]
+fn an_upload_that_goes_in_circles() {
+    let server = Server::start(|r| {
+        let begins = |at: &str| r.header("content-range").is_some_and(|c| c.starts_with(at));
+        match r.method.as_str() {
+            "POST" => Answer::new(202).header("Location", "/u"),
+            "PATCH" if begins("70001-") => Answer::new(416),
+            "PATCH" => Answer::new(202).header("Range", "0-70000"),
+            "GET" => Answer::new(204).header("Range", "0-1"),
+            _ => Answer::new(404),
+        }
+    });
+    let transport = transport(&server, &with(&[("retries", 3), ("retry-delay-ms", 0)]));
+    let mut upload = transport.upload_begin(None).unwrap();
+    let op = Op::new();
+    op.set_timeout(Some(Duration::from_secs(20)));
+    let error = upload
+        .send(&Source::bytes(vec![0; 200_000]), Some(&op))
+        .unwrap_err();
+    assert_eq!(error.http_status(), Some(416), "{error}");
+}
+
+/// Blobs go side by side although only the thread of the call may ask the program for credentials.
+#[test]
+fn copies_with_a_callback_go_side_by_side() {
+    let from = Registry::open();
+    from.seed("a/b", "v1", 3);
+    let source = from.start(None);
+    let to = Registry::open();
+    let held = Gate::new();
+    let gate = held.clone();
+    let target = Server::start(move |r| match r.header("authorization") {
+        None => Answer::new(401).header("WWW-Authenticate", "Basic realm=\"r\""),
+        // The first blob, which is the config, tells who is there.
+        Some(_) if r.method == "PUT" && r.path.contains("/blobs/") && r.body.len() > 1000 => {
+            to.answer(r).after(&gate)
+        }
+        Some(_) => to.answer(r),
+    });
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let creds = Creds::callback(Arc::new(move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+        Creds::basic("user", "secretsecret")
+    }));
+    let name = format!("{}/a/b", target.authority());
+    let options = with(&[("parallel", 3)]);
+    let target = Transport::new(&name, Actions::push(), Some(&creds), Some(&options)).unwrap();
+    let source = transport(&source, &support::client::options());
+    std::thread::scope(|scope| {
+        let copied = scope.spawn(|| copy(&source, "v1", &target, "v1", None));
+        let met = held.wait_reached(2);
+        held.open();
+        copied.join().unwrap().unwrap();
+        assert!(met, "one blob after the other");
+    });
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+/// What was read for a file that could not be written is gone: the next file is not an empty one.
+#[test]
+fn a_file_that_could_not_be_finished() {
+    let data = noise("gone", 100_000);
+    let body = data.clone();
+    let server = Server::start(move |_| Answer::ok(body.as_slice()));
+    let transport = transport(&server, &options());
+    let folder = tempfile::tempdir().unwrap();
+    let gone = folder.path().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    let target = gone.join("file");
+    let op = Op::new();
+    op.set_progress(Some(Arc::new(move |_, _| {
+        let _ = std::fs::remove_dir_all(&gone);
+        true
+    })));
+    let mut response = transport.blob_get(&sha256(&data), Some(&op)).unwrap();
+    assert_eq!(response.save(&target).unwrap_err().kind(), ErrorKind::Io);
+    let next = folder.path().join("next");
+    assert_eq!(response.save(&next).unwrap_err().kind(), ErrorKind::Io);
+    assert!(!next.exists());
+}
+
 /// An upload that is begun anew, after a mount or not, is for a digest by the same algorithm.
 #[test]
 fn the_algorithm_of_an_upload_stays() {

@@ -292,7 +292,7 @@ fn pull() {
     assert!(!fresh.path().join("index.json").exists());
 }
 
-/// ABI 33: an exception does not cross the library.
+/// An exception does not cross the library.
 #[test]
 fn what_a_raw_callback_throws_ends_the_program() {
     let program = build(&["tests/cxx/through.cc"], &[], "through");

@@ -1,4 +1,4 @@
-//! ABI 40: every kind of failure looks the same from Rust and, through the C API, from Python's ctypes and cffi.
+//! Every kind of failure looks the same from Rust and, through the C API, from Python's ctypes and cffi.
 
 mod support;
 

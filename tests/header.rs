@@ -77,7 +77,7 @@ fn only_plain_types() {
     }
 }
 
-/// ABI 2: neither the place nor the language of the machine shows in the header.
+/// Neither the place nor the language of the machine shows in the header.
 #[test]
 fn the_same_header_everywhere() {
     const INSIDE: &str = "RT_TEST_HEADER";
@@ -104,7 +104,7 @@ fn the_same_header_everywhere() {
     }
 }
 
-/// ABI 7: each function of the header is in `tests/abi/symbols.txt`, sorted, with the version it came in, and
+/// Each function of the header is in `tests/abi/symbols.txt`, sorted, with the version it came in, and
 /// none of that list is missing.
 #[test]
 fn no_function_was_removed() {

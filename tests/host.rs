@@ -21,7 +21,7 @@ fn with_own_functions(name: &str) -> PathBuf {
     compile_with(&source(&format!("{name}.c")), name, &["-rdynamic"])
 }
 
-/// ABI 34, 35: an inherited transport is refused, and a server that hangs up during an upload raises no SIGPIPE.
+/// An inherited transport is refused, and a server that hangs up during an upload raises no SIGPIPE.
 #[test]
 fn fork_and_sigpipe() {
     let server = Server::builder()
@@ -37,7 +37,7 @@ fn fork_and_sigpipe() {
     );
 }
 
-/// ABI 35: with everything open, under load, and in the middle of what is done once in a process.
+/// With everything open, under load, and in the middle of what is done once in a process.
 #[test]
 fn fork_at_any_time() {
     let registry = Registry::open();
@@ -50,7 +50,7 @@ fn fork_at_any_time() {
     );
 }
 
-/// ABI 35: Python's multiprocessing with fork.
+/// Python's multiprocessing with fork.
 #[test]
 fn fork_in_python() {
     let server = Registry::open().start(None);
@@ -62,7 +62,7 @@ fn fork_in_python() {
     assert_eq!(must(&mut python), "ok\n");
 }
 
-/// ABI 39, and calls that are interrupted all the time.
+/// Calls that are interrupted all the time.
 #[test]
 fn signals() {
     let registry = Registry::open();
@@ -102,8 +102,6 @@ fn signals() {
     assert!(saved.count() >= 20);
     gate.open();
 }
-
-/// ABI 37.
 #[test]
 fn a_changing_environment() {
     let server = Registry::open().start(None);
@@ -113,8 +111,6 @@ fn a_changing_environment() {
         false,
     );
 }
-
-/// ABI 36.
 #[test]
 fn loaded_and_unloaded() {
     let server = Server::start(|_| Answer::ok("hello there"));

@@ -1339,3 +1339,26 @@ fn usual_places() {
     assert!(!nobody[0].contains(".example"), "{nobody:?}");
     assert_eq!(nobody[4], "Tls");
 }
+
+/// A pipe in the place of a configuration file or a certificate keeps nobody waiting.
+#[test]
+fn pipes_in_the_place_of_files() {
+    let (_, home, image) = registry();
+    let folder = hosts_dir(&home.authority(), "");
+    let own = folder.path().join(home.authority());
+    std::fs::remove_file(own.join("hosts.toml")).unwrap();
+    for name in ["hosts.toml", "ca.crt"] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(own.join(name))
+            .status();
+        assert!(made.unwrap().success());
+    }
+    let mut options = using(&folder, with(&[]));
+    options
+        .set_text("certs-dir", folder.path().to_str().unwrap())
+        .unwrap();
+    let transport = pulling(&home.authority(), None, &options);
+    for (call, result) in pulls(&transport, &image) {
+        assert!(result.is_ok(), "{call}: {result:?}");
+    }
+}

@@ -378,29 +378,35 @@ fn no_page_is_passed_over() {
 /// Referrers that could not be asked for are no empty list: neither now nor when the list is asked again.
 #[test]
 fn failed_referrers_are_not_an_empty_list() {
-    let tries = AtomicUsize::new(0);
-    let subject = format!("sha256:{}", "ab".repeat(32));
-    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"x"}]}"#;
-    let server = Server::start(move |r| {
-        if r.path.contains("/referrers/") {
-            Answer::new(404)
-        } else if tries.fetch_add(1, Ordering::SeqCst) == 0 {
-            Answer::new(503)
-        } else {
-            Answer::ok(index).header("Content-Type", "application/vnd.oci.image.index.v1+json")
-        }
-    });
-    let transport = transport(&server, &with(&[("retries", 0)]));
-    let mut list = Referrers::new(&transport, &subject, None).unwrap();
-    assert_eq!(
-        list.next_referrer(None).unwrap_err().http_status(),
-        Some(503)
-    );
-    assert_eq!(
-        list.next_referrer(None).unwrap().as_deref(),
-        Some(r#"{"digest":"x"}"#)
-    );
-    assert_eq!(list.next_referrer(None).unwrap(), None);
+    for how in [404, 303, 200] {
+        let tries = AtomicUsize::new(0);
+        let subject = format!("sha256:{}", "ab".repeat(32));
+        let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"digest":"x"}]}"#;
+        let server = Server::start(move |r| {
+            if r.path.contains("/referrers/") {
+                match how {
+                    303 => Answer::redirect(303, "/login"),
+                    200 => Answer::ok("fine"),
+                    _ => Answer::new(404),
+                }
+            } else if tries.fetch_add(1, Ordering::SeqCst) == 0 {
+                Answer::new(503)
+            } else {
+                Answer::ok(index).header("Content-Type", "application/vnd.oci.image.index.v1+json")
+            }
+        });
+        let transport = transport(&server, &with(&[("retries", 0)]));
+        let mut list = Referrers::new(&transport, &subject, None).unwrap();
+        assert_eq!(
+            list.next_referrer(None).unwrap_err().http_status(),
+            Some(503)
+        );
+        assert_eq!(
+            list.next_referrer(None).unwrap().as_deref(),
+            Some(r#"{"digest":"x"}"#)
+        );
+        assert_eq!(list.next_referrer(None).unwrap(), None);
+    }
 }
 
 /// Only an answer that says it is an index is one of the referrers API; else the tag is asked.

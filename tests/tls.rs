@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use registry_transport::creds::Creds;
 use registry_transport::error::{Error, ErrorKind};
@@ -195,6 +196,31 @@ fn certificates_of_the_environment() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}");
         assert!(server.count() > 0, "{text}");
+    }
+}
+
+/// What a transport that accepts any certificate was told is nothing to those that check: it may be anybody's word.
+#[test]
+fn what_an_unverified_host_tells_stays_with_those_who_believe_it() {
+    let ca = Ca::new();
+    let elsewhere = Server::start_tls(&ca, |_| Answer::ok(r#"{"token":"T"}"#));
+    let realm = elsewhere.url("/token");
+    let first = AtomicBool::new(true);
+    let server = Server::builder()
+        .tls_config(ca.server_config(&ca.server()))
+        .start(move |_| match first.swap(false, Ordering::SeqCst) {
+            true => Answer::challenge(format!(r#"Bearer realm="{realm}",service="s""#)),
+            false => Answer::ok("fine"),
+        });
+    let name = format!("{}/a/b", server.authority());
+    let creds = Creds::basic("user", "secretsecret").unwrap();
+    for (insecure, creds) in [(1, None), (0, Some(&creds))] {
+        let mut options = trusting(&ca);
+        options.set_number("insecure", insecure).unwrap();
+        options.set_number("share-tokens", 1).unwrap();
+        let transport = Transport::new(&name, Actions::pull(), creds, Some(&options)).unwrap();
+        assert_eq!(get(&transport, "/v2/x").unwrap(), b"fine");
+        assert_eq!(elsewhere.count(), 1, "{:?}", elsewhere.lines());
     }
 }
 

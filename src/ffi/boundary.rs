@@ -135,7 +135,7 @@ mod tests {
     use crate::op::Op;
     use crate::request::Request;
 
-    /// ABI 31: the handles that were in use when a bug was caught are unusable, whatever the function returns;
+    /// The handles that were in use when a bug was caught are unusable, whatever the function returns;
     /// others are not.
     #[test]
     fn a_bug_spoils_only_the_handles_in_use() {
@@ -200,7 +200,7 @@ mod tests {
         unsafe { rt_free(err.cast()) };
     }
 
-    /// ABI 31: panics caught here print nothing, others do. The test runs itself, to see its output.
+    /// Panics caught here print nothing, others do. The test runs itself, to see its output.
     #[test]
     fn caught_panics_are_silent() {
         const INSIDE: &str = "RT_TEST_PRINTS";

@@ -353,7 +353,7 @@ mod tests {
         }
     }
 
-    /// ABI 33: what one call changes no other may use; readers do not disturb each other.
+    /// What one call changes no other may use; readers do not disturb each other.
     #[test]
     fn one_changes_or_many_read() {
         let apple = give(Apple(7));
@@ -375,7 +375,7 @@ mod tests {
         }
     }
 
-    /// ABI 33: given back in use, it goes with the last use; nobody can begin another.
+    /// Given back in use, it goes with the last use; nobody can begin another.
     #[test]
     fn a_use_keeps_the_handle() {
         for changing in [false, true] {
@@ -399,7 +399,7 @@ mod tests {
         }
     }
 
-    /// ABI 27: a second `rt_free`, here while the first still runs, does nothing.
+    /// A second `rt_free`, here while the first still runs, does nothing.
     #[test]
     fn a_second_free_does_nothing() {
         let (pear, drops) = pear();

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn rt_op_progress(op: *const rt_op, done: *mut i64, total:
 }
 
 /// Calls f as bytes move, on the thread running the call. NULL f removes it. drop may be NULL; it runs when f is
-/// replaced or removed or op is freed, also when this call fails.
+/// replaced or removed, or when op and every answer got under it are freed, also when this call fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rt_op_set_progress(
     op: *mut rt_op,

@@ -62,6 +62,11 @@ pub(crate) fn read(folder: &Path) -> Result<HostTrust> {
         .map(|entry| entry.map(|e| e.path()))
         .collect::<Result<_, _>>()
         .map_err(|e| failed(&e))?;
+    // A pipe among them would be waited for.
+    let files = files
+        .into_iter()
+        .filter(|f| f.is_file())
+        .collect::<Vec<_>>();
     let files = in_order(files, PathBuf::cmp);
     let with = |kind: &'static str| {
         files

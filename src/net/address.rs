@@ -47,7 +47,12 @@ fn reach_v6(v6: Ipv6Addr) -> Reach {
         Reach::Loopback
     } else if first & 0xffc0 == 0xfe80 {
         Reach::LinkLocal
-    } else if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 || v6.is_multicast() {
+    } else if first & 0xfe00 == 0xfc00
+        || first & 0xffc0 == 0xfec0
+        || v6.is_multicast()
+        // NAT64 of one's own network (RFC 8215): what is inside depends on how it is set up.
+        || matches!(v6.segments(), [0x64, 0xff9b, 1, ..])
+    {
         Reach::Private
     } else {
         Reach::Public

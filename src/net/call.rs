@@ -2,6 +2,7 @@
 //! connections find the call they work for in a thread-local, set while the HTTP engine runs.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -421,13 +422,21 @@ impl Call {
 
     /// Makes this the current call of the thread until the guard goes.
     pub(crate) fn enter(self: &Arc<Self>) -> Entered {
-        let before = CURRENT.with(|current| current.replace(Some(Arc::clone(self))));
-        Entered { before }
+        Entered {
+            before: replace_current(Some(Arc::clone(self))),
+        }
     }
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Arc<Call>>> = const { RefCell::new(None) };
+    /// Without a destructor, so that a program may still make calls when those of its thread run, as in `atexit`.
+    static CURRENT: RefCell<Option<ManuallyDrop<Arc<Call>>>> = const { RefCell::new(None) };
+}
+
+fn replace_current(call: Option<Arc<Call>>) -> Option<Arc<Call>> {
+    CURRENT
+        .with(|current| current.replace(call.map(ManuallyDrop::new)))
+        .map(ManuallyDrop::into_inner)
 }
 
 /// Keeps a call current; calls made from callbacks nest.
@@ -437,8 +446,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.before.take();
-        CURRENT.with(|current| current.replace(before));
+        drop(replace_current(self.before.take()));
     }
 }
 
@@ -455,6 +463,6 @@ pub(crate) fn is_answer_next() -> bool {
 /// The call this thread works for.
 pub(crate) fn current() -> Result<Arc<Call>> {
     CURRENT
-        .with(|current| current.borrow().clone())
+        .with(|current| current.borrow().as_deref().cloned())
         .ok_or_else(|| Error::internal("a connection was used outside of a call"))
 }

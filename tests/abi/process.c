@@ -83,9 +83,19 @@ static void hung_up(const char *registry)
     free(data);
 }
 
+static rt_transport *last;
+
+/* What belongs to the threads of a program is gone when this runs. */
+static void leave(void)
+{
+    CHECK(get(last) == RT_OK);
+    rt_free(last);
+}
+
 int main(int argc, char **argv)
 {
-    CHECK(argc == 2);
+    CHECK(argc == 2 && atexit(leave) == 0);
+    last = make(argv[1]);
     forked(argv[1]);
     hung_up(argv[1]);
     puts("ok");
