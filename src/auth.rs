@@ -235,17 +235,19 @@ impl Authenticator {
         *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Scopes::default();
     }
 
-    /// Goes on without credentials if that is allowed and new.
-    fn fall_back(&self, call: &Call, why: &str) -> bool {
-        if !self.may_fall_back || self.fell_back.swap(true, Ordering::Relaxed) {
+    /// Goes on without credentials if that is allowed and new to a call that `went_without` or did not.
+    fn fall_back(&self, went_without: bool, call: &Call, why: &str) -> bool {
+        if !self.may_fall_back || went_without {
             return false;
         }
-        call.log.warn(|| {
-            format!(
-                "the credentials for {} were refused ({why}): going on without",
-                self.registry
-            )
-        });
+        if !self.fell_back.swap(true, Ordering::Relaxed) {
+            call.log.warn(|| {
+                format!(
+                    "the credentials for {} were refused ({why}): going on without",
+                    self.registry
+                )
+            });
+        }
         true
     }
 }
@@ -263,6 +265,8 @@ pub(crate) struct CallSigner<'a> {
     /// Why there is no token of this kind. A service that said no is not asked the same again in a call.
     failed: Option<(Key, Error)>,
     sent: Sent,
+    /// The last request was signed after the transport had fallen back to none.
+    went_without: bool,
     rounds: Rounds,
     /// When the latest refusal came.
     refused: Option<Instant>,
@@ -369,6 +373,7 @@ impl<'a> CallSigner<'a> {
             told: None,
             failed: None,
             sent: Sent::Nothing,
+            went_without: false,
             rounds: Rounds::default(),
             refused: None,
             is_ping: false,
@@ -471,7 +476,7 @@ impl<'a> CallSigner<'a> {
             service: service.map(str::to_owned),
             scopes: scopes.clone(),
             // What came without credentials is not for those who have them.
-            creds: match self.auth.fell_back() {
+            creds: match self.went_without {
                 true => Creds::anonymous().fingerprint(),
                 false => self.auth.fingerprint.clone(),
             },
@@ -483,7 +488,8 @@ impl<'a> CallSigner<'a> {
         }
         let slot = self.auth.cache.slot(&key, &self.auth.creds);
         let call = self.route.call;
-        let by = (self.auth.credential.now()).filter(|_| !self.auth.fell_back());
+        let went_without = self.went_without;
+        let by = (self.auth.credential.now()).filter(|_| !went_without);
         let refused = self.refused;
         let is_fresh = |token: &Token| refused.is_none_or(|refused| token.asked >= refused);
         let must_be_fresh = self.rounds.renewed;
@@ -499,7 +505,7 @@ impl<'a> CallSigner<'a> {
                     service,
                     scopes: &scopes,
                 };
-                match exchange.run(&credential, budget) {
+                let token = match exchange.run(&credential, budget) {
                     Err(e) if matches!(e.http_status(), Some(400 | 401 | 403)) => {
                         match self.auth.newer(&credential, call)? {
                             Some(newer) => exchange.run(&newer, budget),
@@ -507,7 +513,12 @@ impl<'a> CallSigner<'a> {
                         }
                     }
                     other => other,
+                }?;
+                // Another call found meanwhile that the credentials are no good: this token may be nobody's.
+                if self.auth.fell_back() != went_without {
+                    return Err(Error::auth("the credentials were refused"));
                 }
+                Ok(token)
             },
         );
         let got = match got {
@@ -531,8 +542,9 @@ impl<'a> CallSigner<'a> {
     fn sign_once(&mut self, budget: &mut Budget) -> Result<Option<HeaderValue>> {
         let call = self.route.call;
         self.sent = Sent::Nothing;
+        self.went_without = self.auth.fell_back();
         if let Some(Credential::Bearer(token)) =
-            self.auth.creds.fixed().filter(|_| !self.auth.fell_back())
+            self.auth.creds.fixed().filter(|_| !self.went_without)
         {
             let value = bearer(token)?;
             self.sent = Sent::Fixed(self.auth.credential(call)?);
@@ -602,7 +614,9 @@ impl Signer for CallSigner<'_> {
         match self.sign_once(budget) {
             Err(e)
                 if e.kind() == ErrorKind::Auth
-                    && self.auth.fall_back(self.route.call, e.message()) =>
+                    && self
+                        .auth
+                        .fall_back(self.went_without, self.route.call, e.message()) =>
             {
                 self.rounds = Rounds::default();
                 self.failed = None;
@@ -718,9 +732,11 @@ impl Signer for CallSigner<'_> {
         }
         let had = status == 401 && !matches!(self.sent, Sent::Nothing);
         if had
-            && self
-                .auth
-                .fall_back(self.route.call, "the registry answered 401")
+            && self.auth.fall_back(
+                self.went_without,
+                self.route.call,
+                "the registry answered 401",
+            )
         {
             self.rounds = Rounds::default();
             return Ok(true);

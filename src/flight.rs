@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::call::{Call, SLICE};
@@ -24,7 +25,24 @@ struct State<T> {
     flying: Option<u64>,
     /// Attempts that ended, and how the last one failed.
     ended: u64,
-    failure: Option<Error>,
+    failure: Option<Failure>,
+}
+
+/// Why there is no value, and whom else it concerns.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    /// Met by a call that may not ask the program for credentials.
+    may_not_ask: bool,
+    /// A peer gave no answer in this time.
+    patience: Option<Duration>,
+}
+
+impl Failure {
+    fn concerns(&self, call: &Call) -> bool {
+        let patience = call.limits().longest_still();
+        !(self.may_not_ask && call.may_call_back()) && self.patience.is_none_or(|p| patience <= p)
+    }
 }
 
 /// A value and the number it was made under, by which it can be refused.
@@ -90,8 +108,8 @@ impl<T: Clone> Flight<T> {
             }
             if state.flying.is_none() {
                 if state.ended > arrived {
-                    if let Some(failure) = &state.failure {
-                        return Err(failure.clone());
+                    if let Some(failure) = state.failure.as_ref().filter(|f| f.concerns(call)) {
+                        return Err(failure.error.clone());
                     }
                 }
                 break;
@@ -121,12 +139,17 @@ impl<T: Clone> Flight<T> {
                 Ok(shared)
             }
             Err(e) => {
-                // What only concerns this caller must not fail the others; nor what one met that may not ask the program.
-                let is_own =
-                    matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::Timeout) && !e.is_slow();
-                if !is_own && call.may_call_back() {
-                    state.failure = Some(e.clone());
-                }
+                // What only concerns this caller must not fail the others.
+                let is_own = match e.kind() {
+                    ErrorKind::Cancelled => true,
+                    ErrorKind::Timeout => !e.is_slow() || call.check().is_err(),
+                    _ => false,
+                };
+                state.failure = (!is_own).then(|| Failure {
+                    error: e.clone(),
+                    may_not_ask: !call.may_call_back(),
+                    patience: e.is_slow().then(|| call.limits().longest_still()),
+                });
                 Err(e)
             }
         };

@@ -69,19 +69,21 @@ impl Known {
 }
 
 /// Puts a secret before the others of a list that has only the latest ones. Whether it is new there.
-fn keep_latest(list: &mut VecDeque<Secret>, text: &str) -> bool {
+fn keep_latest(list: &mut VecDeque<Secret>, text: &str, most: usize) -> bool {
     let at = list.iter().position(|secret| secret.expose() == text);
     let known = at.and_then(|at| list.remove(at));
     let is_new = known.is_none();
-    list.truncate(MAX_LATEST - 1);
+    list.truncate(most - 1);
     list.push_front(known.unwrap_or_else(|| Secret::new(text)));
     is_new
 }
 
 /// Shorter texts are found in too many words.
 const SHORTEST: usize = 6;
-/// Each answer may bring some of its own, which come back in the next ones or not at all.
-const MAX_LATEST: usize = 32;
+/// Each answer may bring some of its own, which come back in the next ones or not at all: of tokens, with what was sent
+/// for them, a few, for they are long.
+const MAX_SENT: usize = 8;
+const MAX_SIGNATURES: usize = 32;
 
 impl Secrets {
     /// Keeps a secret.
@@ -103,7 +105,7 @@ impl Secrets {
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known.secrets.iter().any(|secret| secret.expose() == text);
-        if !is_known && keep_latest(&mut known.sent, text) {
+        if !is_known && keep_latest(&mut known.sent, text, MAX_SENT) {
             known.needles = None;
         }
     }
@@ -112,7 +114,7 @@ impl Secrets {
     pub(crate) fn remember_signatures(&self, url: &Url) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for text in url.signatures().filter(|text| text.len() >= SHORTEST) {
-            if keep_latest(&mut known.signatures, text) {
+            if keep_latest(&mut known.signatures, text, MAX_SIGNATURES) {
                 known.needles = None;
             }
         }
@@ -212,7 +214,7 @@ const MAX_ESCAPED: usize = 4;
 const MAX_WORK: usize = 1 << 26;
 /// Those of a call that take longer than others take so much together, before all are hidden.
 const MAX_WORK_OF_CALL: usize = 1 << 28;
-const LONG_WORK: usize = 1 << 20;
+const LONG_WORK: usize = 1 << 24;
 /// Texts are looked at in steps of so many bytes: no match is so short that it lies between two of them.
 const STEP: usize = SHORTEST / 2;
 
@@ -541,8 +543,8 @@ mod tests {
         for i in 0..1000 {
             secrets.remember_field(format!("Bearer token-number-{i:06}").as_bytes());
         }
-        assert_eq!(secrets.0.lock().unwrap().sent.len(), MAX_LATEST);
-        let text = "the password, token-number-000999 and token-number-000968";
+        assert_eq!(secrets.0.lock().unwrap().sent.len(), MAX_SENT);
+        let text = "the password, token-number-000999 and token-number-000992";
         assert_eq!(
             secrets.redact(text.to_owned()),
             "[secret], [secret] and [secret]"

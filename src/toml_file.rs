@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -17,13 +17,19 @@ const MAX_FILE: u64 = 4 << 20;
 /// The text of a file, or `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<String>> {
     let failed = |e: &std::io::Error| file_error("read", path, e);
-    // A pipe or device does not keep its reader waiting for somebody at the other end.
+    // A pipe would keep its reader waiting for somebody at the other end.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(&e)),
     };
+    if file.metadata().is_ok_and(|m| m.file_type().is_fifo()) {
+        return Err(Error::io(format!(
+            "{} is a pipe, and not a file",
+            path.display()
+        )));
+    }
     let mut text = String::new();
     file.take(MAX_FILE + 1)
         .read_to_string(&mut text)

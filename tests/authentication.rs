@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use registry_transport::creds::Creds;
@@ -13,7 +13,7 @@ use registry_transport::pages::Names;
 use registry_transport::request::Request;
 use registry_transport::source::{ReadBytes, Source};
 use registry_transport::transport::{Actions, Transport};
-use support::server::{Answer, Request as Got, Server, script};
+use support::server::{Answer, Gate, Request as Got, Server, script};
 use support::token::{TokenServer, Verdict};
 
 const BASIC: &str = "Basic dXNlcjpwYXNz";
@@ -986,6 +986,31 @@ fn anonymous_fallback() {
         .unwrap();
     assert!(response.is_anonymous());
     assert_eq!(lines.lock().unwrap().len(), 1);
+}
+
+/// Calls whose credentials were refused at the same time all go on without.
+#[test]
+fn anonymous_fallback_of_two() {
+    let (gate, refused) = (Gate::new(), Arc::new(AtomicBool::new(false)));
+    let (held, late) = (gate.clone(), Arc::clone(&refused));
+    let server = Server::start(move |r| match r.header("authorization") {
+        Some(_) => Answer::challenge(r#"Basic realm="r""#).after(&held),
+        None if !late.load(Ordering::SeqCst) => Answer::challenge(r#"Basic realm="r""#),
+        None => Answer::ok("fine"),
+    });
+    let mut options = options();
+    options.set_number("anonymous-fallback", 1).unwrap();
+    let transport = transport(&server, Some(&user()), &options);
+    std::thread::scope(|scope| {
+        let one = || get(&transport).unwrap();
+        let two = [scope.spawn(one), scope.spawn(one)];
+        assert!(gate.wait_reached(2));
+        refused.store(true, Ordering::SeqCst);
+        gate.open();
+        for thread in two {
+            assert_eq!(thread.join().unwrap(), b"fine");
+        }
+    });
 }
 
 /// Where the fallback holds and where it does not: for refusals, of pulls, when the option says so; and each time it

@@ -1344,21 +1344,30 @@ fn usual_places() {
 #[test]
 fn pipes_in_the_place_of_files() {
     let (_, home, image) = registry();
-    let folder = hosts_dir(&home.authority(), "");
-    let own = folder.path().join(home.authority());
-    std::fs::remove_file(own.join("hosts.toml")).unwrap();
-    for name in ["hosts.toml", "ca.crt"] {
+    for (name, is_read) in [("hosts.toml", true), ("ca.crt", false)] {
+        let folder = hosts_dir(&home.authority(), "");
+        let own = folder.path().join(home.authority());
+        std::fs::remove_file(own.join("hosts.toml")).unwrap();
         let made = std::process::Command::new("mkfifo")
             .arg(own.join(name))
             .status();
         assert!(made.unwrap().success());
-    }
-    let mut options = using(&folder, with(&[]));
-    options
-        .set_text("certs-dir", folder.path().to_str().unwrap())
-        .unwrap();
-    let transport = pulling(&home.authority(), None, &options);
-    for (call, result) in pulls(&transport, &image) {
-        assert!(result.is_ok(), "{call}: {result:?}");
+        let mut options = using(&folder, with(&[]));
+        options
+            .set_text("certs-dir", folder.path().to_str().unwrap())
+            .unwrap();
+        let place = format!("{}/a/b", home.authority());
+        match Transport::new(&place, Actions::pull(), None, Some(&options)) {
+            Ok(transport) => {
+                assert!(!is_read);
+                for (call, result) in pulls(&transport, &image) {
+                    assert!(result.is_ok(), "{call}: {result:?}");
+                }
+            }
+            Err(e) => {
+                assert!(is_read && e.kind() == ErrorKind::Io, "{e}");
+                assert!(e.message().contains("is a pipe"), "{e}");
+            }
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) fn read(folder: &Path) -> Result<HostTrust> {
     // A pipe among them would be waited for.
     let files = files
         .into_iter()
-        .filter(|f| f.is_file())
+        .filter(|f| f.metadata().map_or(true, |m| m.is_file()))
         .collect::<Vec<_>>();
     let files = in_order(files, PathBuf::cmp);
     let with = |kind: &'static str| {

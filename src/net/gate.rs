@@ -69,7 +69,8 @@ fn places() -> Arc<AtomicUsize> {
     thread_local! {
         static PLACES: Arc<AtomicUsize> = Arc::default();
     }
-    PLACES.with(Arc::clone)
+    // None when the thread ends, as in `atexit`.
+    PLACES.try_with(Arc::clone).unwrap_or_default()
 }
 
 /// Whether this thread has a place anywhere.
