@@ -493,11 +493,22 @@ impl<'a> CallSigner<'a> {
         let refused = self.refused;
         let is_fresh = |token: &Token| refused.is_none_or(|refused| token.asked >= refused);
         let must_be_fresh = self.rounds.renewed;
+        // Another call found meanwhile that the credentials are no good: what comes may be nobody's, and is not for those
+        // who wait.
+        let mut is_late = false;
+        let mut late = |is_now: bool| {
+            is_late |= is_now != went_without;
+            match is_late {
+                true => Err(Error::cancelled("the credentials were refused")),
+                false => Ok(()),
+            }
+        };
         let got = slot.get(
             call,
             |t| t.value.is_usable() && (!must_be_fresh || is_fresh(&t.value)),
             || {
                 let credential = self.auth.credential(call)?;
+                late(self.auth.fell_back())?;
                 let exchange = Exchange {
                     auth: self.auth,
                     route: self.route,
@@ -514,13 +525,13 @@ impl<'a> CallSigner<'a> {
                     }
                     other => other,
                 }?;
-                // Another call found meanwhile that the credentials are no good: this token may be nobody's.
-                if self.auth.fell_back() != went_without {
-                    return Err(Error::auth("the credentials were refused"));
-                }
+                late(self.auth.fell_back())?;
                 Ok(token)
             },
         );
+        if is_late && got.is_err() {
+            return Err(Error::auth("the credentials were refused"));
+        }
         let got = match got {
             Err(e) if !matches!(e.kind(), ErrorKind::Cancelled | ErrorKind::State) => {
                 self.unlearn(realm, service);

@@ -131,20 +131,14 @@ impl Secrets {
         }
     }
 
-    /// Keeps what the value of an Authorization field, or of another that may be one, holds.
+    /// Keeps what the value of a field of the program's holds, which may be an Authorization.
     pub(crate) fn remember_field(&self, value: &[u8]) {
-        let Ok(value) = std::str::from_utf8(value) else {
-            return;
-        };
-        let (scheme, credentials) = value.split_once(' ').unwrap_or(("", value));
-        self.remember_sent(credentials);
-        if scheme.eq_ignore_ascii_case("basic") {
-            let pair = Zeroizing::new(BASE64_STANDARD.decode(credentials).unwrap_or_default());
-            let pair = std::str::from_utf8(&pair).unwrap_or_default();
-            if let Some((_, password)) = pair.split_once(':') {
-                self.remember_sent(password);
-            }
-        }
+        in_field(value, |text| self.remember(text));
+    }
+
+    /// Keeps what the value of an Authorization field holds, of which each request may have another.
+    pub(crate) fn remember_authorization(&self, value: &[u8]) {
+        in_field(value, |text| self.remember_sent(text));
     }
 
     /// `text` without them, and without the longer parts of them: in whatever case and however often it is escaped
@@ -197,6 +191,22 @@ impl Secrets {
     pub(crate) fn quote(&self, text: &[u8], most: usize) -> String {
         let text = self.redact(String::from_utf8_lossy(text).into_owned());
         format!("{text:.most$}")
+    }
+}
+
+/// The credentials in the value of a field, and the password in those.
+fn in_field(value: &[u8], keep: impl Fn(&str)) {
+    let Ok(value) = std::str::from_utf8(value) else {
+        return;
+    };
+    let (scheme, credentials) = value.split_once(' ').unwrap_or(("", value));
+    keep(credentials);
+    if scheme.eq_ignore_ascii_case("basic") {
+        let pair = Zeroizing::new(BASE64_STANDARD.decode(credentials).unwrap_or_default());
+        let pair = std::str::from_utf8(&pair).unwrap_or_default();
+        if let Some((_, password)) = pair.split_once(':') {
+            keep(password);
+        }
     }
 }
 
@@ -541,7 +551,7 @@ mod tests {
         let secrets = Secrets::default();
         secrets.remember("the password");
         for i in 0..1000 {
-            secrets.remember_field(format!("Bearer token-number-{i:06}").as_bytes());
+            secrets.remember_authorization(format!("Bearer token-number-{i:06}").as_bytes());
         }
         assert_eq!(secrets.0.lock().unwrap().sent.len(), MAX_SENT);
         let text = "the password, token-number-000999 and token-number-000992";

@@ -300,13 +300,17 @@ impl Route<'_> {
         };
         let given = message.headers.iter().filter(|(name, _)| goes(name));
         let mut headers: Vec<_> = given.cloned().collect();
-        headers.extend(authorization.map(|value| (header::AUTHORIZATION, value)));
+        let secrets = self.call.secrets();
         for (name, value) in headers.iter().filter(|(name, _)| !is_portable(name)) {
             if name == header::COOKIE {
-                self.call.secrets().remember_cookies(value.as_bytes());
+                secrets.remember_cookies(value.as_bytes());
             } else {
-                self.call.secrets().remember_field(value.as_bytes());
+                secrets.remember_field(value.as_bytes());
             }
+        }
+        if let Some(value) = authorization {
+            secrets.remember_authorization(value.as_bytes());
+            headers.push((header::AUTHORIZATION, value));
         }
         headers
     }
