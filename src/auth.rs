@@ -519,7 +519,10 @@ impl<'a> CallSigner<'a> {
                 let token = match exchange.run(&credential, budget) {
                     Err(e) if matches!(e.http_status(), Some(400 | 401 | 403)) => {
                         match self.auth.newer(&credential, call)? {
-                            Some(newer) => exchange.run(&newer, budget),
+                            Some(newer) => {
+                                late(self.auth.fell_back())?;
+                                exchange.run(&newer, budget)
+                            }
                             None => Err(e),
                         }
                     }

@@ -29,8 +29,8 @@ use crate::url::Url;
 const MODEST_CHUNK: u64 = 4 << 20;
 /// Smallest chunk that is tried.
 const SMALLEST_CHUNK: u64 = 64 << 10;
-/// How often an upload is begun anew that the registry lost.
-const MAX_RESTARTS: u32 = 3;
+/// How often an upload is begun anew that the registry lost. Some lose it with each connection that breaks.
+const MAX_RESTARTS: u32 = 10;
 /// Largest chunk a registry may demand with `OCI-Chunk-Min-Length`.
 const MAX_DEMANDED_CHUNK: u64 = 5 << 30;
 

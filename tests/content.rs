@@ -2818,7 +2818,7 @@ fn a_lost_upload_is_begun_anew_a_few_times() {
         .iter()
         .filter(|line| line.starts_with("POST"))
         .count();
-    assert_eq!(begun, 1 + 3);
+    assert_eq!(begun, 1 + 10);
 }
 
 /// A connection breaks, and what had arrived by then is more than the registry first told: it refuses the place. With
