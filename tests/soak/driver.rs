@@ -365,7 +365,8 @@ fn mend(storage: &Path, pause: Duration) -> u64 {
         torn().intersection(&before).cloned().collect()
     };
     let links = of_both_looks(&torn_links);
-    for link in &links {
+    // Between the look and its end a repetition may have written one again.
+    for link in links.iter().filter(|link| !has_text(link)) {
         match link
             .to_str()
             .and_then(|l| l.split_once("/revisions/sha256/"))
@@ -383,7 +384,7 @@ fn mend(storage: &Path, pause: Duration) -> u64 {
         }
     }
     let tags = of_both_looks(&torn_tags);
-    for tag in &tags {
+    for tag in tags.iter().filter(|tag| is_of_nothing(tag)) {
         let _ = std::fs::remove_dir_all(tag);
     }
     (links.len() + tags.len()) as u64
