@@ -647,9 +647,9 @@ rt_status rt_transport_new(const char *name,
 
 /**
  * Pings the registry (GET /v2/, distribution-spec "Determining Support") and gets a token now rather than at the
- * first request; a password is checked, a token of rt_creds_bearer is not. Any answer but 200 or 401 is RT_E_PROTOCOL, with its status in the error;
- * credentials that are refused are RT_E_AUTH. Where there are mirrors, the first host that answers will do. op may be
- * NULL.
+ * first request; a password is checked, a token of rt_creds_bearer is not. Any answer but 200 or 401 is RT_E_PROTOCOL,
+ * with its status in the error; credentials that are refused are RT_E_AUTH. Where there are mirrors, the first host
+ * that answers will do. op may be NULL.
  */
 RT_API
 rt_status rt_ping(const rt_transport *t,

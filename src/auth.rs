@@ -496,8 +496,8 @@ impl<'a> CallSigner<'a> {
         // Another call found meanwhile that the credentials are no good: what comes may be nobody's, and is not for those
         // who wait.
         let mut is_late = false;
-        let mut late = |is_now: bool| {
-            is_late |= is_now != went_without;
+        let mut in_time = || {
+            is_late = self.auth.fell_back() != went_without;
             match is_late {
                 true => Err(Error::cancelled("the credentials were refused")),
                 false => Ok(()),
@@ -508,7 +508,7 @@ impl<'a> CallSigner<'a> {
             |t| t.value.is_usable() && (!must_be_fresh || is_fresh(&t.value)),
             || {
                 let credential = self.auth.credential(call)?;
-                late(self.auth.fell_back())?;
+                in_time()?;
                 let exchange = Exchange {
                     auth: self.auth,
                     route: self.route,
@@ -520,7 +520,7 @@ impl<'a> CallSigner<'a> {
                     Err(e) if matches!(e.http_status(), Some(400 | 401 | 403)) => {
                         match self.auth.newer(&credential, call)? {
                             Some(newer) => {
-                                late(self.auth.fell_back())?;
+                                in_time()?;
                                 exchange.run(&newer, budget)
                             }
                             None => Err(e),
@@ -528,11 +528,11 @@ impl<'a> CallSigner<'a> {
                     }
                     other => other,
                 }?;
-                late(self.auth.fell_back())?;
+                in_time()?;
                 Ok(token)
             },
         );
-        if is_late && got.is_err() {
+        if is_late {
             return Err(Error::auth("the credentials were refused"));
         }
         let got = match got {

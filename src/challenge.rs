@@ -624,6 +624,7 @@ mod tests {
             assert_eq!(judged(&fields), want, "{fields:?}");
         }
     }
+
     #[test]
     fn errors_of_bearer() {
         let field = format!(
@@ -635,6 +636,7 @@ mod tests {
         assert_eq!(challenge.realm, R);
         assert_eq!(challenge.error.as_deref(), Some("invalid_token"));
     }
+
     #[test]
     fn hostile_fields_are_bounded() {
         let start = Instant::now();

@@ -410,6 +410,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn encodings() {
         let body = r#"{"errors":[{"code":"Ä"}]}"#;
@@ -440,6 +441,7 @@ mod tests {
         }
         assert_eq!(rows(&parse(b"\xef\xbb\xbf", None)), vec![]);
     }
+
     #[test]
     fn large_bodies_are_cut() {
         let page = format!("<html>{}", "ä".repeat(100_000));
@@ -514,6 +516,7 @@ mod tests {
         let raw = lengths(&"\u{1}".repeat(MAX_TEXT));
         assert!(raw.is_some_and(|(_, message)| message < MAX_TEXT + 100));
     }
+
     #[test]
     fn depth_bombs_are_text() {
         for open in ["[", "{\"a\":"] {

@@ -187,6 +187,7 @@ pub(crate) fn referrers_tag(digest: &Digest) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn grammar() {
         let (short, long) = ("a1".repeat(32), "b2".repeat(64));

@@ -119,6 +119,7 @@ mod tests {
         }
         assert!(seen >= 18);
     }
+
     #[test]
     fn parameters_and_case_do_not_count() {
         for (a, b, want) in [

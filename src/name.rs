@@ -538,6 +538,7 @@ mod tests {
             text(r.digest().map(|p| p as &dyn fmt::Display)),
         ))
     }
+
     #[test]
     fn references() {
         let sha = format!("sha256:{}", "a".repeat(64));
@@ -601,6 +602,7 @@ mod tests {
             "index.docker.io/library/ubuntu:latest"
         );
     }
+
     #[test]
     fn repositories_and_tags() {
         for (text, want) in [
@@ -632,6 +634,7 @@ mod tests {
         }
         assert!(Tag::parse(&"t".repeat(129)).is_err());
     }
+
     #[test]
     fn schemes() {
         for (text, want) in [
@@ -688,6 +691,7 @@ mod tests {
             assert_eq!(got, want, "{text:?}");
         }
     }
+
     #[test]
     fn loopback() {
         for (text, host, want) in [

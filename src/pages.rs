@@ -287,6 +287,7 @@ fn parse_names(body: &[u8], member: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn pages_of_names() {
         for (body, want) in [

@@ -193,6 +193,7 @@ mod tests {
     fn fields<'a>(texts: &'a [&str]) -> impl Iterator<Item = &'a [u8]> {
         texts.iter().map(|t| t.as_bytes())
     }
+
     #[test]
     fn content_ranges() {
         let range = |first, last, total| Some(ContentRange { first, last, total });
@@ -270,6 +271,7 @@ mod tests {
             assert_eq!(unsatisfied_total(fields(&texts)), want, "{texts:?}");
         }
     }
+
     #[test]
     fn upload_ranges() {
         for (value, want) in [
@@ -307,6 +309,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn answers_match_the_question() {
         let got = |first, last, total| ContentRange { first, last, total };

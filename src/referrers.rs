@@ -258,6 +258,7 @@ pub(crate) fn enter(
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn answers_without_the_api() {
         for (kind, status, want) in [

@@ -289,6 +289,7 @@ mod tests {
         let base = Url::parse("https://r.example/v2/").unwrap();
         assert!(Request::new(None, "./tags/list").url(&base, None).is_err());
     }
+
     #[test]
     fn method_and_headers() {
         let fields = |r: &Request| {
@@ -334,6 +335,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn types() {
         let mut request = Request::new(None, "/v2/");

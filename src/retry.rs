@@ -183,6 +183,7 @@ pub(crate) fn advice(status: u16, headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn statuses() {
         for status in [408, 429, 500, 502, 503, 504] {

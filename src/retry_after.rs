@@ -45,6 +45,7 @@ fn one(value: &str, now: SystemTime) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn pauses() {
         const DAY: u64 = 86_400;

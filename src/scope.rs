@@ -173,6 +173,7 @@ impl fmt::Display for Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn merging() {
         for (scopes, want) in [

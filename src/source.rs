@@ -1,8 +1,7 @@
 //! What is sent: memory, a file, or a pair of callbacks.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::file::open_at_once;
 use crate::net::call::{self, SLICE};
 
 /// Bytes from somewhere, in order.
@@ -120,12 +120,8 @@ impl Source {
         match &*self.0 {
             Kind::Bytes(_) | Kind::Secret(_) => {}
             Kind::File(path) => {
-                // Opening a pipe must not wait for its writer: waiting is done where it can be given up.
-                let mut file = OpenOptions::new()
-                    .read(true)
-                    .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-                    .open(path)
-                    .map_err(|e| file_error(path, &e))?;
+                // Waiting for who writes to a pipe is done where it can be given up.
+                let mut file = open_at_once(path).map_err(|e| file_error(path, &e))?;
                 if offset > 0 {
                     file.seek(SeekFrom::Start(offset))
                         .map_err(|e| file_error(path, &e))?;

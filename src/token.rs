@@ -333,6 +333,7 @@ mod tests {
         let used = token.used_for(now);
         Ok((token.value.expose().to_owned(), used.as_secs()))
     }
+
     #[test]
     fn answers() {
         for (body, want) in [

@@ -1,14 +1,13 @@
 //! TOML files as this machine's owner wrote them: typed look-ups whose errors name file, line and key.
 
-use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
-use crate::file::file_error;
+use crate::file::{file_error, open_at_once};
 use crate::sorted::in_order;
 
 /// Largest configuration file.
@@ -17,9 +16,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// The text of a file, or `None` if there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<String>> {
     let failed = |e: &std::io::Error| file_error("read", path, e);
-    // A pipe would keep its reader waiting for somebody at the other end.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match open_at_once(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(&e)),

@@ -667,10 +667,12 @@ fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
+
 #[test]
 fn finalisers_run_once() {
     play(&program("finalisers"), &[&versatile().authority()], true);
 }
+
 #[test]
 fn borrowed_text_stays() {
     play(&program("borrowed"), &[&versatile().authority()], true);

@@ -456,6 +456,7 @@ fn learned_from_any_answer() {
     });
     assert_eq!(get(&transport(&server, None, &options())).unwrap(), b"fine");
 }
+
 #[test]
 fn ping() {
     for (answer, want) in [

@@ -102,6 +102,7 @@ fn signals() {
     assert!(saved.count() >= 20);
     gate.open();
 }
+
 #[test]
 fn a_changing_environment() {
     let server = Registry::open().start(None);
@@ -111,6 +112,7 @@ fn a_changing_environment() {
         false,
     );
 }
+
 #[test]
 fn loaded_and_unloaded() {
     let server = Server::start(|_| Answer::ok("hello there"));

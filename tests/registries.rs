@@ -311,6 +311,7 @@ fn login_check_tells_what_is_used() {
     assert_eq!(guarded.registry.log(), before, "nothing was sent");
     assert_eq!(run(&["--nonsense", &image]).0, Some(2));
 }
+
 #[test]
 fn sixteen_threads_make_one_exchange() {
     let guarded = Guarded::start(users());

@@ -279,6 +279,7 @@ fn early_answers() {
         .unwrap_err();
     assert!(matches!(error.http_status(), Some(413)), "{error}");
 }
+
 #[test]
 fn listings() {
     let pages = |links: Vec<(&'static str, &'static str)>| {

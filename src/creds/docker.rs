@@ -3,7 +3,6 @@
 use std::collections::hash_map::RandomState;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::OpenOptions;
 use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use super::entry::{self, Found, Json, Keeper, Place};
 use super::env::Env;
 use super::{Credential, helper};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::open_at_once;
 use crate::secret::Secret;
 
 /// Largest file that is read.
@@ -292,7 +292,6 @@ fn object(value: Option<&Value>) -> Result<Option<&Map<String, Value>>, entry::F
 
 /// All of a file; `None` when there is none. Never waits, whatever the path leads to.
 fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    use std::os::unix::fs::OpenOptionsExt;
     let failed = |e: io::Error| {
         Error::io(format!(
             "credentials file {} cannot be read: {e}",
@@ -300,8 +299,7 @@ fn read_file(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
         ))
         .with_os_code(e.raw_os_error())
     };
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match open_at_once(path) {
         Ok(file) => file,
         Err(e)
             if matches!(

@@ -137,6 +137,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn reaches() {
         for (text, want) in [
