@@ -334,19 +334,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A registry that is killed at its links leaves them empty: that of a manifest which is stored once more, or of a
-/// layer. Killed at a tag, or when it has deleted a manifest but not yet its tags, it leaves a tag of nothing. It can
-/// neither read nor delete these: as its keeper would, this writes the first again and removes the others.
+/// A registry that is killed at its links leaves them empty. Killed when it has deleted a manifest but not yet its tags,
+/// it leaves a tag of nothing. It can neither read nor delete these: as its keeper would, this writes the links again
+/// and removes the tags. Writing takes nothing from the other registry, should that be just then at one of them.
 fn mend(storage: &Path, pause: Duration) -> u64 {
     let repositories = storage.join("docker/registry/v2/repositories");
-    let has_text = |link: &Path| link.metadata().is_ok_and(|m| m.len() > 0);
-    // The digest of a manifest is in _manifests/tags/TAG/current/link. _manifests/revisions/sha256/HEX/link holds it
-    // as long as the manifest is there.
-    let is_of_nothing = |tag: &Path| {
-        let digest = std::fs::read_to_string(tag.join("current/link")).unwrap_or_default();
-        let revision = format!("../../revisions/{}/link", digest.replace(':', "/"));
-        !has_text(&tag.join(revision))
-    };
     let torn_links = || -> BTreeSet<PathBuf> {
         let links = files(&repositories).into_iter();
         links
@@ -358,7 +350,7 @@ fn mend(storage: &Path, pause: Duration) -> u64 {
         let tags = repositories.flat_map(|r| entries(&r.join("_manifests/tags")));
         tags.filter(|tag| is_of_nothing(tag)).collect()
     };
-    // The other registry may be at one of them.
+    // The other registry may be about to end one.
     let of_both_looks = |torn: &dyn Fn() -> BTreeSet<PathBuf>| -> Vec<PathBuf> {
         let before = torn();
         std::thread::sleep(pause / 2);
@@ -367,20 +359,8 @@ fn mend(storage: &Path, pause: Duration) -> u64 {
     let links = of_both_looks(&torn_links);
     // Between the look and its end a repetition may have written one again.
     for link in links.iter().filter(|link| !has_text(link)) {
-        match link
-            .to_str()
-            .and_then(|l| l.split_once("/revisions/sha256/"))
-        {
-            Some((_, rest)) => {
-                let _ = std::fs::write(link, format!("sha256:{}", rest.trim_end_matches("/link")));
-            }
-            None => {
-                let _ = std::fs::remove_file(link);
-                // Folders that are not empty stay.
-                for folder in link.ancestors().skip(1).take(4) {
-                    let _ = std::fs::remove_dir(folder);
-                }
-            }
+        if let Some(digest) = what_it_named(link) {
+            let _ = std::fs::write(link, digest);
         }
     }
     let tags = of_both_looks(&torn_tags);
@@ -388,6 +368,43 @@ fn mend(storage: &Path, pause: Duration) -> u64 {
         let _ = std::fs::remove_dir_all(tag);
     }
     (links.len() + tags.len()) as u64
+}
+
+fn has_text(link: &Path) -> bool {
+    link.metadata().is_ok_and(|m| m.len() > 0)
+}
+
+/// Whether _manifests/revisions/sha256/HEX/link holds a digest, which it does as long as the manifest is there.
+fn is_stored(manifests: &Path, digest: &str) -> bool {
+    has_text(&manifests.join(format!("revisions/{}/link", digest.replace(':', "/"))))
+}
+
+/// Whether _manifests/tags/TAG/current/link names no manifest that is there.
+fn is_of_nothing(tag: &Path) -> bool {
+    let digest = std::fs::read_to_string(tag.join("current/link")).unwrap_or_default();
+    !is_stored(&tag.join("../.."), &digest)
+}
+
+/// The digest that an empty link held: that of its folder, which is how those of manifests and layers are stored. What
+/// a tag names, in _manifests/tags/TAG/current/link, is the latest of TAG/index/sha256/HEX/link, which the registry
+/// writes just before.
+fn what_it_named(link: &Path) -> Option<String> {
+    let folder = link.parent()?;
+    if !folder.ends_with("current") {
+        return digest_of(folder);
+    }
+    let tag = folder.parent()?;
+    let written = |revision: &Path| revision.join("link").metadata()?.modified();
+    let mut revisions = entries(&tag.join("index/sha256"));
+    revisions.sort_by_key(|revision| written(revision).ok());
+    let mut digests = revisions.iter().rev().filter_map(|r| digest_of(r));
+    digests.find(|digest| is_stored(&tag.join("../.."), digest))
+}
+
+/// sha256:HEX of .../sha256/HEX.
+fn digest_of(folder: &Path) -> Option<String> {
+    let algorithm = folder.parent()?.file_name()?.to_str()?;
+    Some(format!("{algorithm}:{}", folder.file_name()?.to_str()?))
 }
 
 // ---------------------------------------------------------------- scene

@@ -105,6 +105,7 @@ struct worker {
 
     /* The call that runs. */
     int kind, is_plain, may_stop, had_error;
+    int lost; /* an answer, which says nothing of when the registry is done with the request */
     rt_op *op;
     int64_t limit;
     struct shared *used;
@@ -241,6 +242,8 @@ static void on_log(void *data, int32_t level, const char *line)
         violation("a log line of level %d on a thread of the library", (int)level);
     else if (atomic_load(&self->victim) != NULL && atomic_exchange(&self->armed, 1) == 0 && chance(self, 40))
         kill_victim(self);
+    if (self != NULL && strncmp(line, "< failed", 8) == 0)
+        self->lost = 1;
     check_text("a log line", line);
     if (self != NULL && has_canary(line) == NULL)
         snprintf(self->log[self->logged++ % LINES], LINE, "%lld ms %s", (long long)now_ms(), line);
@@ -264,7 +267,7 @@ static int32_t on_progress(void *data, int64_t done, int64_t total)
 static void begin(struct worker *w, int kind)
 {
     w->kind = kind;
-    w->is_plain = w->may_stop = w->had_error = 0;
+    w->is_plain = w->may_stop = w->had_error = w->lost = 0;
     w->op = NULL;
     w->used = NULL;
     w->limit = calm ? 600000 : TIMEOUT_MS;
@@ -970,7 +973,7 @@ static rt_status manifest_delete(struct worker *w, int i)
     rt_error *err = NULL;
     enum presence was = presence(w, i);
     unsigned expected = was == PRESENT ? OK : was == ABSENT ? BIT(RT_E_STATUS) : OK | BIT(RT_E_STATUS);
-    /* A repetition of a deletion whose answer was lost finds nothing. */
+    /* A repetition of a deletion whose answer was lost finds nothing, and the registry may still be at the tags. */
     rt_status s = CALL(w, rt_manifest_delete(own(w), items[i].digest, w->op, &err));
     int tag, told = rt_error_http_status(err);
     int gone = s == RT_OK || (s == RT_E_STATUS && told == 404);
@@ -983,7 +986,7 @@ static rt_status manifest_delete(struct worker *w, int i)
     judge(w, s, err, expected, 404);
     for (tag = 0; tag < TAGS; tag++)
         if (w->tag[tag].item == i || w->tag[tag].item == -2) {
-            if (!gone)
+            if (!gone || w->lost)
                 doubt_tag(w, tag);
             else if (w->tag[tag].item == i)
                 tag_becomes(w, tag, -1);
