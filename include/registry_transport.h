@@ -946,7 +946,8 @@ rt_status rt_list_next(rt_list *l,
  * Fetches a manifest by tag or digest, accepting OCI and Docker manifests and indexes, and checks its digest
  * before the body can be read (distribution-spec, "Pulling manifests"). Fails as rt_request; RT_E_DIGEST when the
  * bytes are not those asked for or announced, RT_E_MEDIA_TYPE when they are no manifest, RT_E_LIMIT beyond
- * "max-manifest-bytes".
+ * "max-manifest-bytes". Where the answer is typed as files are (application/json, text/plain,
+ * application/octet-stream), the manifest's own mediaType says what it is.
  */
 RT_API
 rt_status rt_manifest_get(const rt_transport *t,

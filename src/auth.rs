@@ -299,6 +299,7 @@ struct Rounds {
     renewed: bool,
     widened: bool,
     switched: bool,
+    dropped: bool,
     resolved: bool,
     bare: bool,
 }
@@ -346,7 +347,8 @@ fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Ste
         (Sent::Nothing, Verdict::Bearer(_)) => &[(|r| &mut r.answered, Step::UseToken)],
         (Sent::Nothing, Verdict::Basic) => &[(|r| &mut r.answered, Step::UseBasic)],
         (Sent::Nothing, Verdict::None { .. }) => &[],
-        (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.switched, Step::UseBasic)],
+        // Some registries name Basic for a token that has expired, and the token service where there is none.
+        (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.dropped, Step::GoBare)],
         (Sent::Token { is_fresh: true, .. }, _) => &[REFRESH, RESOLVE],
         // In the place of the refused one came one that others had: it may have died the same way.
         (Sent::Token { .. }, _) => &[REFRESH, RENEW, RESOLVE],
@@ -448,12 +450,13 @@ impl<'a> CallSigner<'a> {
         }
     }
 
-    fn bearer(&mut self, url: &Url, c: &BearerChallenge) -> Result<()> {
+    fn bearer(&mut self, status: u16, url: &Url, c: &BearerChallenge) -> Result<()> {
         let realm = url.resolve(&c.realm).map_err(|e| {
             Error::auth(format!(
                 "{} names a token service that cannot be used: {e}",
                 self.auth.registry
             ))
+            .with_http_status(status)
         })?;
         self.learn(Known::Bearer {
             realm: realm.without(self.route.call.secrets()),
@@ -659,7 +662,8 @@ impl Signer for CallSigner<'_> {
                 "{} sent a challenge of more than {} bytes; option max-challenge-bytes sets the limit",
                 url.origin(),
                 self.auth.max_challenge
-            )));
+            ))
+            .with_http_status(status));
         }
         let fields = headers
             .get_all(header::WWW_AUTHENTICATE)
@@ -678,22 +682,18 @@ impl Signer for CallSigner<'_> {
             };
             let credential = self.auth.credential(self.route.call)?;
             if !is_usable(&credential.value) {
-                step = match self.sent {
-                    Sent::Token { .. } => Step::GoBare,
-                    _ if self.resolve_again(&credential)?
-                        && is_usable(&self.auth.credential(self.route.call)?.value) =>
-                    {
-                        Step::UseBasic
-                    }
-                    _ => Step::GiveUp,
-                };
+                let is_newer = self.resolve_again(&credential)?
+                    && is_usable(&self.auth.credential(self.route.call)?.value);
+                if !is_newer {
+                    step = Step::GiveUp;
+                }
             }
         }
         if let Verdict::Bearer(c) = &wants {
             // A 403 is no challenge but for the scopes it names.
             if step == Step::Widen || (status == 401 && step != Step::GiveUp) {
                 let before = self.auth.scopes(&self.extra);
-                self.bearer(url, c)?;
+                self.bearer(status, url, c)?;
                 // No scope was missing: rights may have been given since the token was made.
                 if step == Step::Widen && self.auth.scopes(&self.extra) == before {
                     self.rounds.refreshed = true;
@@ -831,10 +831,11 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     fn run(&self, held: &Shared<Arc<Held>>, budget: &mut Budget) -> Result<Token> {
-        // The policy speaks first: credentials are not even looked at for a realm that is refused.
+        // The policy speaks first: credentials are not even looked at for a realm that is refused. It came with a 401.
         self.route
             .policy
-            .judge(self.realm, self.realm, Purpose::Realm)?;
+            .judge(self.realm, self.realm, Purpose::Realm)
+            .map_err(|e| e.with_http_status(401))?;
         let result = match &held.value.credential {
             Credential::Identity(refresh) => self.refresh(refresh, budget),
             Credential::Basic { user, password } => self.password(user, password, budget),
@@ -1145,7 +1146,7 @@ mod tests {
                 Step::GiveUp,
                 Step::GiveUp,
             ),
-            (token(true), Verdict::Basic, Step::UseBasic, Step::GiveUp),
+            (token(true), Verdict::Basic, Step::GoBare, Step::GiveUp),
             (token(true), none(), Step::Refresh, Step::Resolve),
             (token(false), bearer(None), Step::Refresh, Step::Refresh),
             (basic(), Verdict::Basic, Step::Resolve, Step::GiveUp),
@@ -1212,6 +1213,6 @@ mod tests {
                 }
             }
         }
-        assert!(steps <= 6, "{steps}");
+        assert!(steps <= 7, "{steps}");
     }
 }

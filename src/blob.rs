@@ -91,9 +91,9 @@ impl Blob {
         if let Some(op) = op {
             op.begin(Some(length as u64));
         }
-        let mut part =
-            self.place
-                .part(offset, Some(offset + length as u64), Some(self.size), &call);
+        let end = offset + length as u64;
+        let part = self.place.part(offset, Some(end), Some(self.size), &call);
+        let mut part = part.alone();
         let mut filled = 0;
         while let Some(room) = buf.get_mut(filled..).filter(|r| !r.is_empty()) {
             let n = part.read(room)?;

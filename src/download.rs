@@ -45,6 +45,8 @@ pub(crate) struct Download {
     sends_all: bool,
     /// The digest of the whole is checked.
     checked: bool,
+    /// What is read is not put beside other parts.
+    alone: bool,
 }
 
 impl Download {
@@ -83,6 +85,15 @@ impl Download {
             ranged: true,
             sends_all: false,
             checked: false,
+            alone: false,
+        }
+    }
+
+    /// The same for a part that is all that is wanted: what an answer says of the whole has no part in it.
+    pub(crate) fn alone(self) -> Self {
+        Self {
+            alone: true,
+            ..self
         }
     }
 
@@ -198,6 +209,7 @@ impl Download {
                     last: range.and_then(|(_, end)| end).map(|end| end - 1),
                     size: self.size,
                     etag: self.etag.as_ref(),
+                    is_alone: self.alone,
                 };
                 let answer = match range {
                     Some(_) => answer,
@@ -356,6 +368,7 @@ struct Seen<'a> {
     last: Option<u64>,
     size: Option<u64>,
     etag: Option<&'a (usize, HeaderValue)>,
+    is_alone: bool,
 }
 
 impl Seen<'_> {
@@ -393,7 +406,9 @@ impl Seen<'_> {
 
     fn judge_part(&self, answer: &Answer) -> Result<Resumption> {
         let got = part(answer)?;
-        range::check_answer(self.position, self.last, self.size, &got)
+        let is_asked = got.first == self.position && self.last == Some(got.last);
+        let size = self.size.filter(|_| !(self.is_alone && is_asked));
+        range::check_answer(self.position, self.last, size, &got)
             .map_err(|e| e.context(&answer.url).with_http_status(206))?;
         if self.is_another(answer) {
             return Err(Error::protocol(format!(

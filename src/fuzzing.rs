@@ -13,6 +13,7 @@ use crate::challenge::{self, Verdict};
 use crate::diagnostics::{self, Said};
 use crate::error::{Diagnostic, Error, Result};
 use crate::hosts::Plan;
+use crate::link::{self, Found};
 use crate::net::call::SLICE;
 use crate::net::proxy;
 use crate::options::Options;
@@ -20,7 +21,7 @@ use crate::policy::{Policy, Purpose};
 use crate::secret::Secrets;
 use crate::token::Token;
 use crate::url::Url;
-use crate::{json, link, media_type, name, range, retry_after};
+use crate::{json, media_type, name, range, retry_after};
 
 /// A challenge of `WWW-Authenticate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +65,16 @@ pub fn judge(fields: &[&[u8]]) -> Answer {
     }
 }
 
-/// The target of the first `Link` with the relation `next`.
+/// The target of the first `Link` of a page with the relation `next`.
 ///
 /// # Errors
 /// Those of the parser.
 pub fn next_link(fields: &[&[u8]]) -> Result<Option<String>> {
-    link::next(fields.iter().copied())
+    let page = Url::parse("https://r.example/v2/_catalog?n=2").expect("a URL");
+    Ok(match link::next(&page, fields.iter().copied())? {
+        Found::At(target) => Some(target),
+        Found::End | Found::Odd => None,
+    })
 }
 
 /// The answer of a token service: the token, for how long it is used, and the refresh token.

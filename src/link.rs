@@ -9,21 +9,34 @@
 //! Whoever misses a link takes a part of a list for the whole, so what cannot be understood is an error.
 
 use crate::error::{Error, Result};
+use crate::url::Url;
 
 /// Most bytes that are looked at, all fields together.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The target of the first link with the relation `next`, not resolved. Bytes beyond ASCII come
-/// percent-encoded, as RFC 3987 section 3.1 maps an IRI to a URI.
+/// Where the next page is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There, not resolved.
+    At(String),
+    /// Nowhere.
+    End,
+    /// Nowhere, but there is a link that may be meant: its `next` stands in single quotes, which are no quotes there.
+    Odd,
+}
+
+/// The target of the first link of `page` with the relation `next`. Bytes beyond ASCII come percent-encoded, as
+/// RFC 3987 section 3.1 maps an IRI to a URI.
 ///
-/// Only the first `rel` of a link counts (RFC 8288 section 3.3). A link with an `anchor` is about another
-/// resource than the page and is passed over (section 3.2).
+/// Only the first `rel` of a link counts (RFC 8288 section 3.3). A link whose `anchor` is another resource than the page
+/// is not about that and is passed over (section 3.2).
 ///
 /// # Errors
 /// [`Protocol`](crate::error::ErrorKind::Protocol) when there is no such link, but one may be meant: a field
-/// is malformed, `next` stands in single quotes, or there is more than can be looked at (64 KiB).
-pub(crate) fn next<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<Option<String>> {
+/// is malformed, or there is more than can be looked at (64 KiB).
+pub(crate) fn next<'a>(page: &Url, fields: impl Iterator<Item = &'a [u8]>) -> Result<Found> {
     let mut doubt = None;
+    let mut is_odd = false;
     let mut left = MAX_BYTES;
     for field in fields {
         let Some(rest) = left.checked_sub(field.len()) else {
@@ -33,10 +46,10 @@ pub(crate) fn next<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<Option<
         left = rest;
         let mut scanner = Scanner { rest: field };
         loop {
-            match scanner.link() {
+            match scanner.link(page) {
                 Ok(Some(link)) => match link.kind {
-                    Kind::Next => return Ok(Some(encode(link.target))),
-                    Kind::Odd => doubt = doubt.or(Some("a relation stands in single quotes")),
+                    Kind::Next => return Ok(Found::At(encode(link.target))),
+                    Kind::Odd => is_odd = true,
                     Kind::Other => {}
                 },
                 Ok(None) => break,
@@ -48,7 +61,8 @@ pub(crate) fn next<'a>(fields: impl Iterator<Item = &'a [u8]>) -> Result<Option<
         }
     }
     match doubt {
-        None => Ok(None),
+        None if is_odd => Ok(Found::Odd),
+        None => Ok(Found::End),
         Some(why) => Err(Error::protocol(format!(
             "the Link headers cannot be understood ({why}), so the next page of the list is unknown"
         ))),
@@ -93,7 +107,7 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// The next link, `None` at the end.
-    fn link(&mut self) -> Result<Option<Link<'a>>, Malformed> {
+    fn link(&mut self, page: &Url) -> Result<Option<Link<'a>>, Malformed> {
         self.take(|b| is_space(b) || b == b',');
         self.rest = match self.rest {
             [] => return Ok(None),
@@ -130,7 +144,7 @@ impl<'a> Scanner<'a> {
                 anchor = anchor.or(Some(value));
             }
         }
-        let here = anchor.is_none_or(|anchor| anchor.is_empty());
+        let here = anchor.is_none_or(|anchor| is_page(&anchor, page));
         let kind = match rel {
             Some(rel) if here => Kind::of(&rel),
             _ => Kind::Other,
@@ -191,6 +205,12 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// Whether an anchor is the page, or a place in it.
+fn is_page(anchor: &[u8], page: &Url) -> bool {
+    let anchor = page.resolve(&encode(anchor));
+    anchor.is_ok_and(|anchor| anchor.wire() == page.wire())
+}
+
 fn encode(target: &[u8]) -> String {
     let mut out = String::with_capacity(target.len());
     for byte in target {
@@ -211,11 +231,14 @@ mod tests {
 
     const ERROR: &str = "error";
     const END: &str = "end";
+    const ODD: &str = "odd";
 
     fn told(fields: &[&[u8]]) -> String {
-        match next(fields.iter().copied()) {
-            Ok(Some(target)) => target,
-            Ok(None) => END.to_owned(),
+        let page = Url::parse("https://r.example/v2/_catalog?n=2").unwrap();
+        match next(&page, fields.iter().copied()) {
+            Ok(Found::At(target)) => target,
+            Ok(Found::End) => END.to_owned(),
+            Ok(Found::Odd) => ODD.to_owned(),
             Err(e) => {
                 assert_eq!(e.kind(), ErrorKind::Protocol);
                 ERROR.to_owned()
@@ -273,10 +296,21 @@ mod tests {
             (vec!["</a>; rel=\"prev\",\r\n </b>; rel=\"next\""], "/b"),
             (vec![r##"</a>; anchor="/other"; rel="next""##], END),
             (
-                vec![r##"</a>; rel="next"; anchor="#x", </b>; rel=next"##],
+                vec![r##"</a>; rel="next"; anchor="?n=3", </b>; rel=next"##],
                 "/b",
             ),
             (vec![r##"</a>; rel="next"; anchor="""##], "/a"),
+            (vec![r##"</a>; rel="next"; anchor="#x""##], "/a"),
+            (
+                vec![r##"</a>; anchor="/v2/_catalog?n=2"; rel="next""##],
+                "/a",
+            ),
+            (
+                vec![r##"</a>; anchor="https://r.example/v2/_catalog?n=2#y"; rel="next""##],
+                "/a",
+            ),
+            (vec![r##"</a>; anchor="/v2/_catalog"; rel="next""##], END),
+            (vec![r##"</a>; anchor="http://[/"; rel="next""##], END),
             (vec!["</a>"], END),
             (vec![r#"<?n=2&last=b>; rel="next""#], "?n=2&last=b"),
             (
@@ -290,8 +324,9 @@ mod tests {
                 vec![r#"</v2/_catalog?last=x&n=2>; rel="next""#],
                 "/v2/_catalog?last=x&n=2",
             ),
-            (vec!["</a>; rel='next'"], ERROR),
+            (vec!["</a>; rel='next'"], ODD),
             (vec!["</a>; rel='prev next'"], ERROR),
+            (vec!["</a>; rel='next', oops"], ERROR),
             (vec!["</a>; rel='prev'"], END),
             (vec!["</a>; rel='next'", "</b>; rel=next"], "/b"),
             (vec![r#"<b>; rel="next", <c>; rel="next""#], "b"),

@@ -111,7 +111,7 @@ impl Transport {
         let budget = self.budget();
         self.over_hosts(pull.wanted, None, &call, &budget, |at, budget| {
             let answer = at.ask(&pull.ask(at.endpoint)?, &call, budget)?;
-            if answer.refuses_head() {
+            if answer.refuses_head() || told_type(&answer).is_some_and(|t| is_of_files(&t)) {
                 answer.body.discard();
                 let got = self.manifest_at(at, &reference, &call, budget)?;
                 return self.manifest_response(got, &call);
@@ -381,14 +381,14 @@ fn check_coding(answer: &Answer, body: &[u8]) -> Result<()> {
 /// A manifest is of a type asked for, and says the same of itself: a document must not be taken for one
 /// thing by its header and for another by its content.
 fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
-    let told = answer
-        .headers
-        .get(header::CONTENT_TYPE)
-        .map(HeaderValue::as_bytes);
-    let Some(told) = told.filter(|told| !told.trim_ascii().is_empty()) else {
+    let Some(told) = told_type(answer) else {
         return Ok(());
     };
-    let told = String::from_utf8_lossy(told);
+    let inside = own_type(body);
+    let told = match &inside {
+        Some(inside) if is_of_files(&told) => inside.clone(),
+        _ => told,
+    };
     let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {
         Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
@@ -402,7 +402,7 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
             quote(&told)
         ));
     }
-    match own_type(body) {
+    match inside {
         Some(inside) if !media_type::same(&inside, &told) => refuse(format!(
             "sent a manifest as {} that says it is {}",
             quote(&told),
@@ -410,6 +410,18 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         )),
         _ => Ok(()),
     }
+}
+
+fn told_type(answer: &Answer) -> Option<String> {
+    let told = answer.headers.get(header::CONTENT_TYPE)?.as_bytes();
+    Some(String::from_utf8_lossy(told).into_owned()).filter(|told| !told.trim().is_empty())
+}
+
+/// What servers of plain files say of a manifest. What it is, it must say itself then.
+fn is_of_files(told: &str) -> bool {
+    ["application/json", "text/plain", "application/octet-stream"]
+        .iter()
+        .any(|t| media_type::same(t, told))
 }
 
 /// The `mediaType` a manifest states of itself.

@@ -10,7 +10,7 @@ use ureq::http::header::{self, HeaderValue};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::json;
-use crate::link;
+use crate::link::{self, Found};
 use crate::name::Tag;
 use crate::net::call::Call;
 use crate::op::Op;
@@ -152,8 +152,18 @@ impl Pages {
             .get_all(header::LINK)
             .iter()
             .map(HeaderValue::as_bytes);
-        let Some(target) = link::next(fields).map_err(|e| e.context(from))? else {
-            return Ok(None);
+        let target = match link::next(from, fields).map_err(|e| e.context(from))? {
+            Found::At(target) => target,
+            Found::End => return Ok(None),
+            Found::Odd => {
+                call.log.warn(|| {
+                    format!(
+                        "{from} links to rel='next', which is not the relation next (RFC 8288): if there is more, it \
+                         is not asked for"
+                    )
+                });
+                return Ok(None);
+            }
         };
         let next = from
             .resolve(&target)

@@ -1,4 +1,5 @@
-//! Scopes of access tokens: `type:name:actions` (distribution, token scope documentation).
+//! Scopes of access tokens: `type:name:actions` (distribution, token scope documentation). Others are words of the
+//! registry's own (RFC 6750 section 3).
 
 use std::fmt;
 
@@ -10,12 +11,13 @@ use crate::sorted::{SortedMap, in_order};
 const MAX_SCOPES: usize = 64;
 const MAX_ACTIONS: usize = 16;
 
-/// A set of scopes, merged by resource. Equal sets are equal whatever order they were made in.
+/// A set of scopes, merged by resource. Equal sets are equal whatever order they were made in. A scope of another form
+/// is a resource without actions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Scopes(SortedMap<String, Vec<String>>);
 
 impl Scopes {
-    /// The set of these scopes; what does not parse is left out.
+    /// The set of these scopes.
     pub(crate) fn of<'a>(scopes: impl IntoIterator<Item = &'a str>) -> Self {
         let mut set = Self::default();
         for scope in scopes {
@@ -28,25 +30,28 @@ impl Scopes {
         self.0.is_empty()
     }
 
-    /// Adds one scope. The name may hold colons: the actions stand behind the last one, the type before
-    /// the first.
+    /// Adds one scope, if there is a resource in it and something to do with that. The name may hold colons: the
+    /// actions stand behind the last one, the type before the first.
     pub(crate) fn add(&mut self, scope: &str) {
-        let Some((resource, actions)) = scope.rsplit_once(':') else {
-            return;
-        };
-        let Some((kind, name)) = resource.split_once(':') else {
-            return;
-        };
         let plain =
             |text: &str| !text.is_empty() && text.bytes().all(|b| (b'!'..=b'~').contains(&b));
-        if !plain(kind)
-            || !plain(name)
-            || (self.0.len() >= MAX_SCOPES && self.0.get(resource).is_none())
-        {
+        let parts = scope.rsplit_once(':');
+        let parts = parts.and_then(|(resource, actions)| {
+            let (kind, name) = resource.split_once(':')?;
+            Some((kind, name, resource, actions))
+        });
+        let (resource, actions) = match parts {
+            Some((kind, name, resource, actions)) if plain(kind) && plain(name) => {
+                (resource, Some(actions))
+            }
+            None if plain(scope) => (scope, None),
+            _ => return,
+        };
+        if self.0.len() >= MAX_SCOPES && self.0.get(resource).is_none() {
             return;
         }
         let mut held = self.0.remove(resource).unwrap_or_default();
-        for action in actions.split(',').filter(|a| plain(a)) {
+        for action in actions.unwrap_or_default().split(',').filter(|a| plain(a)) {
             if held.len() < MAX_ACTIONS && !held.iter().any(|h| h == action) {
                 held.push(action.to_owned());
             }
@@ -54,7 +59,7 @@ impl Scopes {
         if held.iter().any(|a| a == "*") {
             held = vec!["*".to_owned()];
         }
-        if !held.is_empty() {
+        if !held.is_empty() || actions.is_none() {
             let held = in_order(held, |a, b| (rank(a), a).cmp(&(rank(b), b)));
             self.0.insert(resource.to_owned(), held);
         }
@@ -69,9 +74,10 @@ impl Scopes {
 
     /// Each scope as it is written.
     pub(crate) fn iter(&self) -> impl Iterator<Item = String> + '_ {
-        self.0
-            .iter()
-            .map(|(resource, actions)| format!("{resource}:{}", actions.join(",")))
+        self.0.iter().map(|(resource, actions)| match &actions[..] {
+            [] => resource.clone(),
+            actions => format!("{resource}:{}", actions.join(",")),
+        })
     }
 }
 
@@ -204,13 +210,25 @@ mod tests {
             ),
             (
                 vec![
-                    "nonsense",
+                    "",
+                    "a b",
+                    "\u{e4}",
                     "repository:a:",
                     ":a:pull",
                     "repository::pull",
                     "repository:a b:pull",
                 ],
                 "",
+            ),
+            (
+                vec![
+                    "repository:a:pull",
+                    "the-right-scope",
+                    "*",
+                    "repository:a",
+                    "a:b",
+                ],
+                "* a:b repository:a:pull the-right-scope",
             ),
             (vec!["repository:a:delete,pull"], "repository:a:pull,delete"),
         ] {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ureq::http::header::{self, HeaderMap, HeaderValue};
+use ureq::http::header::{self, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -428,25 +428,31 @@ impl Session {
             return Err(Error::protocol(format!(
                 "{} began an upload without saying where",
                 answer.url
-            )));
+            ))
+            .with_http_status(answer.status));
         }
-        session.move_to(&answer.url, &answer.headers)?;
+        session.move_to(&answer)?;
         answer.body.discard();
         Ok(session)
     }
 
     /// Takes over the Location of an answer, if it has one.
-    fn move_to(&mut self, from: &Url, headers: &HeaderMap) -> Result<()> {
-        if let Some(text) = location(headers) {
+    fn move_to(&mut self, answer: &Answer) -> Result<()> {
+        let from = &answer.url;
+        if let Some(text) = location(&answer.headers) {
             let next = from.resolve(&text).map_err(|e| {
                 Error::protocol(format!("{from} names an unusable upload location: {e}"))
+                    .with_http_status(answer.status)
             })?;
             let next = next.without(self.call.secrets());
             self.transport
                 .home(&self.call)?
                 .policy()
                 .judge(from, &next, Purpose::Upload)
-                .map_err(|e| e.redacted(self.call.secrets()))?;
+                .map_err(|e| {
+                    e.redacted(self.call.secrets())
+                        .with_http_status(answer.status)
+                })?;
             self.location = next;
         }
         Ok(())
@@ -674,16 +680,13 @@ impl Session {
             // 202 by the specification; others answer 201 or 204. What arrived is told by Range.
             status @ (200..=299) => {
                 self.is_odd |= status != 202;
-                self.move_to(&answer.url, &answer.headers)?;
+                self.move_to(&answer)?;
                 let end = length.map_or_else(|| tally.position(), |length| self.offset + length);
-                let next = self
-                    .told_range(&answer)
-                    .map_err(|e| e.with_http_status(status))?
-                    .unwrap_or(end);
+                let next = self.told_range(&answer)?.unwrap_or(end);
                 // Some registries say 0-0 where nothing has arrived yet.
                 let next = if end == 0 { 0 } else { next };
                 if next > end {
-                    return Err(self.too_much(next));
+                    return Err(self.too_much(next).with_http_status(status));
                 }
                 answer.body.discard();
                 let moved = next > self.offset;
@@ -721,11 +724,12 @@ impl Session {
     /// Where an upload is after an answer, if its Range tells.
     fn told_range(&self, answer: &Answer) -> Result<Option<u64>> {
         let told = answer.headers.get(header::RANGE).map(HeaderValue::as_bytes);
-        // Some send the field although they have nothing to say.
-        let told = told.filter(|told| !told.trim_ascii().is_empty());
         let told = told.map(String::from_utf8_lossy);
-        range::upload_range(told.as_deref())
-            .map_err(|e| e.context(&answer.url).redacted(self.call.secrets()))
+        range::upload_range(told.as_deref()).map_err(|e| {
+            e.context(&answer.url)
+                .redacted(self.call.secrets())
+                .with_http_status(answer.status)
+        })
     }
 
     fn too_much(&self, offset: u64) -> Error {
@@ -742,7 +746,7 @@ impl Session {
         let answer = self.transport.ask(&ask, &self.call, &mut self.budget)?;
         match answer.status {
             200..=299 => {
-                self.move_to(&answer.url, &answer.headers)?;
+                self.move_to(&answer)?;
                 let offset = self.told_range(&answer)?;
                 answer.body.discard();
                 Ok(Status::At(offset.unwrap_or(0)))

@@ -427,6 +427,27 @@ fn insufficient_scope() {
     }
 }
 
+/// Scopes may be words of the registry's own (RFC 6750 section 3).
+#[test]
+fn scopes_of_the_registrys_own() {
+    const CHALLENGE: &str = r#"Bearer realm="/token",service="s""#;
+    let server = Server::start(|r| match (r.path.as_str(), r.bearer()) {
+        ("/token", _) if r.query_params("scope") == ["repository:a/b:pull", "the-right-scope"] => {
+            token("right")
+        }
+        ("/token", _) => token("wrong"),
+        (_, Some("right")) => Answer::ok("fine"),
+        (_, Some(_)) => {
+            let wants = r#"error="insufficient_scope",scope="the-right-scope""#;
+            Answer::challenge(format!("{CHALLENGE},{wants}"))
+        }
+        _ => Answer::challenge(CHALLENGE),
+    });
+    let transport = transport(&server, Some(&user()), &options());
+    assert_eq!(get(&transport).unwrap(), b"fine");
+    assert_eq!(server.count(), 5, "{:?}", seen(&server));
+}
+
 /// A registry that asks for nothing at the ping and for credentials later; the other way round.
 #[test]
 fn learned_from_any_answer() {
@@ -445,16 +466,48 @@ fn learned_from_any_answer() {
         format!("GET /v2/a/b/x {BASIC}"),
     ];
     assert_eq!(seen(&server), want);
-    // Harbor answers a spent token with Basic: a client without a password asks again without the token.
-    let spent = Arc::new(AtomicU32::new(0));
-    let count = Arc::clone(&spent);
-    let server = Server::start(move |r| match (r.path.as_str(), r.bearer()) {
-        ("/token", _) => token(&format!("T{}", count.fetch_add(1, Ordering::SeqCst))),
-        (_, Some("T1")) => Answer::ok("fine"),
-        (_, Some(_)) => Answer::challenge("Basic realm=\"harbor\""),
-        _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
-    });
-    assert_eq!(get(&transport(&server, None, &options())).unwrap(), b"fine");
+    // Some answer a spent token with Basic, and a password too: what is asked for without either counts.
+    for creds in [None, Some(user())] {
+        let count = AtomicU32::new(0);
+        let server = Server::start(
+            move |r| match (r.path.as_str(), r.header("authorization")) {
+                ("/token", _) => token(&format!("T{}", count.fetch_add(1, Ordering::SeqCst))),
+                (_, Some("Bearer T1")) => Answer::ok("fine"),
+                (_, Some(_)) => Answer::challenge("Basic realm=\"x\""),
+                _ => Answer::challenge(r#"Bearer realm="/token",service="s""#),
+            },
+        );
+        assert_eq!(
+            get(&transport(&server, creds.as_ref(), &options())).unwrap(),
+            b"fine"
+        );
+        let asked = seen(&server).join(", ").replace(BASIC, "-");
+        let want = "GET /v2/a/b/x -, GET /token -, GET /v2/a/b/x Bearer T0, \
+                    GET /v2/a/b/x -, GET /token -, GET /v2/a/b/x Bearer T1";
+        assert_eq!(asked, want);
+    }
+}
+
+/// What is wrong with a challenge is told with its status.
+#[test]
+fn unusable_challenges() {
+    let long = format!(r#"Bearer realm="/token",service="{}""#, "a".repeat(20_000));
+    for (challenge, kind) in [
+        (r#"Bearer realm="http://[/token""#, ErrorKind::Auth),
+        (
+            r#"Bearer realm="http://169.254.169.254/token""#,
+            ErrorKind::Protocol,
+        ),
+        (long.as_str(), ErrorKind::Limit),
+    ] {
+        let server = Server::start(script(vec![Answer::challenge(challenge)]));
+        let error = get(&transport(&server, Some(&user()), &options())).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.http_status()),
+            (kind, Some(401)),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -240,9 +240,24 @@ fn checked_manifests() {
             Some(ErrorKind::MediaType),
         ),
         (
-            "plain",
+            "of a server of files",
             "v1",
-            typed("text/plain"),
+            typed("text/plain; charset=utf-8"),
+            None,
+        ),
+        ("JSON", "v1", typed("application/json"), None),
+        ("bytes", "v1", typed("application/octet-stream"), None),
+        (
+            "JSON that does not say what it is",
+            "v1",
+            Answer::ok(r#"{"schemaVersion":2}"#).header("Content-Type", "application/json"),
+            Some(ErrorKind::MediaType),
+        ),
+        (
+            "JSON of another kind",
+            "v1",
+            Answer::ok(r#"{"mediaType":"application/vnd.oci.image.config.v1+json"}"#)
+                .header("Content-Type", "application/json"),
             Some(ErrorKind::MediaType),
         ),
         ("status", "v1", Answer::new(302), Some(ErrorKind::Protocol)),
@@ -289,6 +304,13 @@ fn checked_manifests() {
         }
         assert_eq!(server.count(), 1, "{what}");
     }
+    // HEAD does not tell what the manifest of a server of files says of itself.
+    let server = Server::start(script(vec![typed("text/plain"), typed("text/plain")]));
+    let head = transport(&server, &options())
+        .manifest_head("v1", None)
+        .unwrap();
+    assert_eq!(head.digest().unwrap().as_str(), digest);
+    assert_eq!(server.count(), 2);
     // A manifest that breaks off is small enough to be asked for again.
     let server = Server::start(script(vec![
         typed(OCI_MANIFEST).cut_after(9),
@@ -1555,7 +1577,7 @@ fn random_reads() {
 fn odd_answers_to_reads() {
     let data = noise("odd", 10_000);
     type Make = fn(&[u8], usize, Option<usize>) -> Answer;
-    let cases: [(&str, Make, bool); 15] = [
+    let cases: [(&str, Make, bool); 16] = [
         ("right", part, true),
         ("200", |d, _, _| Answer::ok(d), true),
         ("200 chunked", |d, _, _| Answer::ok(d).chunked(), true),
@@ -1587,6 +1609,15 @@ fn odd_answers_to_reads() {
                 Answer::new(206)
                     .header("Content-Range", format!("bytes {f}-{l}/10001"))
                     .body(&d[f..=l])
+            },
+            true,
+        ),
+        (
+            "another total, where it ends",
+            |d, f, _| {
+                Answer::new(206)
+                    .header("Content-Range", format!("bytes {f}-{}/{}", f + 49, f + 50))
+                    .body(&d[f..f + 50])
             },
             false,
         ),
@@ -2669,8 +2700,45 @@ fn the_algorithm_of_an_upload_stays() {
     }
 }
 
+/// What is wrong with an answer to an upload is told with its status.
+#[test]
+fn unusable_answers_to_uploads() {
+    let location = |location: &str| Answer::new(202).header("Location", location);
+    let range = |range: &str| Answer::new(202).header("Range", range);
+    let begun = || location("/u");
+    for (what, answers) in [
+        ("no location", vec![Answer::new(202)]),
+        ("an empty location", vec![location("")]),
+        ("no URL", vec![location("http://[/")]),
+        (
+            "another network",
+            vec![location("http://169.254.169.254/u")],
+        ),
+        ("moved to no URL", vec![begun(), location("http://[/")]),
+        ("more than was sent", vec![begun(), range("0-4999")]),
+        ("no range", vec![begun(), range("abc")]),
+        ("an empty range", vec![begun(), range("")]),
+        ("not from 0", vec![begun(), range("5-99")]),
+    ] {
+        let answers = script(answers);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "POST" | "PATCH" => answers(request),
+            _ => Answer::new(404),
+        });
+        let data = noise("unusable", 1000);
+        let error = transport(&server, &with(&[("upload-chunk-bytes", 100)]))
+            .blob_put(Some(&sha256(&data)), &Source::bytes(data), None, None)
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.http_status()),
+            (ErrorKind::Protocol, Some(202)),
+            "{what}: {error}"
+        );
+    }
+}
+
 /// Where nobody can ask how much has arrived, an upload is begun anew, the first is given up, and a part that was too large
-/// becomes smaller. What cannot be read again ends the upload, of which nothing stays. An empty Range says nothing.
+/// becomes smaller. What cannot be read again ends the upload, of which nothing stays.
 #[test]
 fn an_upload_that_cannot_be_asked_about_is_begun_anew() {
     struct Once(std::io::Cursor<Vec<u8>>);
@@ -2718,7 +2786,7 @@ fn an_upload_that_cannot_be_asked_about_is_begun_anew() {
             "POST" => Answer::new(202).header("Location", "/u"),
             "GET" => Answer::new(told),
             "PATCH" | "PUT" if fails.swap(0, Ordering::SeqCst) > 0 => Answer::new(failed),
-            "PATCH" => Answer::new(202).header("Range", ""),
+            "PATCH" => Answer::new(202),
             "PUT" => Answer::new(201),
             _ => Answer::new(404),
         });
