@@ -300,6 +300,7 @@ struct Rounds {
     widened: bool,
     switched: bool,
     dropped: bool,
+    stripped: bool,
     resolved: bool,
     bare: bool,
 }
@@ -347,12 +348,15 @@ fn decide(status: u16, sent: &Sent, wants: &Verdict, rounds: &mut Rounds) -> Ste
         (Sent::Nothing, Verdict::Bearer(_)) => &[(|r| &mut r.answered, Step::UseToken)],
         (Sent::Nothing, Verdict::Basic) => &[(|r| &mut r.answered, Step::UseBasic)],
         (Sent::Nothing, Verdict::None { .. }) => &[],
-        // Some registries name Basic for a token that has expired, and the token service where there is none.
-        (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.dropped, Step::GoBare)],
+        (Sent::Token { .. }, Verdict::Basic) => &[(|r| &mut r.dropped, Step::UseBasic)],
         (Sent::Token { is_fresh: true, .. }, _) => &[REFRESH, RESOLVE],
         // In the place of the refused one came one that others had: it may have died the same way.
         (Sent::Token { .. }, _) => &[REFRESH, RENEW, RESOLVE],
         (Sent::Basic(_), Verdict::Bearer(_)) => &[(|r| &mut r.switched, Step::UseToken)],
+        // Some registries name Basic for a token that has expired, and the token service where there is nothing.
+        (Sent::Basic(_), Verdict::Basic) if rounds.dropped => {
+            &[(|r| &mut r.stripped, Step::GoBare), RESOLVE]
+        }
         (Sent::Basic(_) | Sent::Fixed(_), _) => &[RESOLVE],
     };
     for (tried, step) in ways {
@@ -682,11 +686,15 @@ impl Signer for CallSigner<'_> {
             };
             let credential = self.auth.credential(self.route.call)?;
             if !is_usable(&credential.value) {
-                let is_newer = self.resolve_again(&credential)?
-                    && is_usable(&self.auth.credential(self.route.call)?.value);
-                if !is_newer {
-                    step = Step::GiveUp;
-                }
+                step = match self.sent {
+                    Sent::Token { .. } => Step::GoBare,
+                    _ if self.resolve_again(&credential)?
+                        && is_usable(&self.auth.credential(self.route.call)?.value) =>
+                    {
+                        Step::UseBasic
+                    }
+                    _ => Step::GiveUp,
+                };
             }
         }
         if let Verdict::Bearer(c) = &wants {
@@ -708,14 +716,19 @@ impl Signer for CallSigner<'_> {
                 describe(&wants)
             )
         });
+        // A token that is answered with Basic is spent, or of no use any more.
+        if let (Sent::Token { slot, serial, .. }, Step::UseBasic | Step::GoBare) =
+            (&self.sent, step)
+        {
+            slot.refuse(*serial);
+        }
         let go_on = match (&self.sent, step) {
             (_, Step::UseToken | Step::UseBasic | Step::Widen) => true,
             (Sent::Token { slot, serial, .. }, Step::Refresh) => {
                 slot.refuse(*serial);
                 true
             }
-            (Sent::Token { slot, serial, .. }, Step::GoBare) => {
-                slot.refuse(*serial);
+            (_, Step::GoBare) => {
                 self.rounds.bare = true;
                 self.rounds.answered = false;
                 true
@@ -1146,7 +1159,7 @@ mod tests {
                 Step::GiveUp,
                 Step::GiveUp,
             ),
-            (token(true), Verdict::Basic, Step::GoBare, Step::GiveUp),
+            (token(true), Verdict::Basic, Step::UseBasic, Step::GiveUp),
             (token(true), none(), Step::Refresh, Step::Resolve),
             (token(false), bearer(None), Step::Refresh, Step::Refresh),
             (basic(), Verdict::Basic, Step::Resolve, Step::GiveUp),
@@ -1213,6 +1226,6 @@ mod tests {
                 }
             }
         }
-        assert!(steps <= 7, "{steps}");
+        assert!(steps <= 8, "{steps}");
     }
 }
