@@ -716,18 +716,14 @@ impl Signer for CallSigner<'_> {
                 describe(&wants)
             )
         });
-        // A token that is answered with Basic is spent, or of no use any more.
-        if let (Sent::Token { slot, serial, .. }, Step::UseBasic | Step::GoBare) =
+        // It is spent, and one that is answered with Basic perhaps of no use any more.
+        if let (Sent::Token { slot, serial, .. }, Step::Refresh | Step::UseBasic | Step::GoBare) =
             (&self.sent, step)
         {
             slot.refuse(*serial);
         }
         let go_on = match (&self.sent, step) {
-            (_, Step::UseToken | Step::UseBasic | Step::Widen) => true,
-            (Sent::Token { slot, serial, .. }, Step::Refresh) => {
-                slot.refuse(*serial);
-                true
-            }
+            (_, Step::UseToken | Step::UseBasic | Step::Widen | Step::Refresh) => true,
             (_, Step::GoBare) => {
                 self.rounds.bare = true;
                 self.rounds.answered = false;

@@ -92,8 +92,10 @@ impl Blob {
             op.begin(Some(length as u64));
         }
         let end = offset + length as u64;
-        let part = self.place.part(offset, Some(end), Some(self.size), &call);
-        let mut part = part.alone();
+        let mut part = self
+            .place
+            .part(offset, Some(end), Some(self.size), &call)
+            .alone();
         let mut filled = 0;
         while let Some(room) = buf.get_mut(filled..).filter(|r| !r.is_empty()) {
             let n = part.read(room)?;

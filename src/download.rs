@@ -89,7 +89,7 @@ impl Download {
         }
     }
 
-    /// The same for a part that is all that is wanted: what an answer says of the whole has no part in it.
+    /// The same for a part that is all that is wanted.
     pub(crate) fn alone(self) -> Self {
         Self {
             alone: true,
@@ -406,6 +406,7 @@ impl Seen<'_> {
 
     fn judge_part(&self, answer: &Answer) -> Result<Resumption> {
         let got = part(answer)?;
+        // Just what was asked for, and all that is wanted: it does not matter of how much it is a part.
         let is_asked = got.first == self.position && self.last == Some(got.last);
         let size = self.size.filter(|_| !(self.is_alone && is_asked));
         range::check_answer(self.position, self.last, size, &got)

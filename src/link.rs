@@ -6,7 +6,8 @@
 //! link-param = token BWS [ "=" BWS ( token / quoted-string ) ]
 //! ```
 //!
-//! Whoever misses a link takes a part of a list for the whole, so what cannot be understood is an error.
+//! Whoever misses a link takes a part of a list for the whole, so what cannot be understood is an error, and what is
+//! understood but may be meant otherwise is told.
 
 use crate::error::{Error, Result};
 use crate::url::Url;

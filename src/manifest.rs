@@ -1,6 +1,7 @@
 //! Manifests: small, typed, and checked before anybody reads them (distribution-spec, "Pulling manifests",
 //! "Pushing Manifests").
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -386,8 +387,8 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
     };
     let inside = own_type(body);
     let told = match &inside {
-        Some(inside) if is_of_files(&told) => inside.clone(),
-        _ => told,
+        Some(inside) if is_of_files(&told) => inside,
+        _ => &*told,
     };
     let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {
@@ -395,26 +396,26 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
     };
     if !media_type::MANIFEST_TYPES
         .iter()
-        .any(|t| media_type::same(t, &told))
+        .any(|t| media_type::same(t, told))
     {
         return refuse(format!(
             "answered with media type {}, which is no manifest or index that is accepted",
-            quote(&told)
+            quote(told)
         ));
     }
-    match inside {
-        Some(inside) if !media_type::same(&inside, &told) => refuse(format!(
+    match &inside {
+        Some(inside) if !media_type::same(inside, told) => refuse(format!(
             "sent a manifest as {} that says it is {}",
-            quote(&told),
-            quote(&inside)
+            quote(told),
+            quote(inside)
         )),
         _ => Ok(()),
     }
 }
 
-fn told_type(answer: &Answer) -> Option<String> {
+fn told_type(answer: &Answer) -> Option<Cow<'_, str>> {
     let told = answer.headers.get(header::CONTENT_TYPE)?.as_bytes();
-    Some(String::from_utf8_lossy(told).into_owned()).filter(|told| !told.trim().is_empty())
+    (!told.trim_ascii().is_empty()).then(|| String::from_utf8_lossy(told))
 }
 
 /// What servers of plain files say of a manifest. What it is, it must say itself then.
