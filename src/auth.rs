@@ -1,6 +1,7 @@
 //! Authentication to one registry: which credentials each request carries, and what to do when they are
 //! refused.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -880,8 +881,8 @@ impl Exchange<'_> {
         self.log("GET", authorization.is_some());
         let message = Message {
             method: "GET",
-            url,
-            headers: Vec::new(),
+            url: Cow::Owned(url),
+            headers: Cow::Borrowed(&[]),
             body: None,
             repeat: Repeat::Always,
             max_redirects: self.auth.max_redirects,
@@ -962,13 +963,14 @@ impl Exchange<'_> {
         }
         let source = Source::secret(form.as_bytes());
         self.log("POST", true);
+        let form_type = [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        )];
         let message = Message {
             method: "POST",
-            url: self.realm.clone(),
-            headers: vec![(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/x-www-form-urlencoded"),
-            )],
+            url: Cow::Borrowed(self.realm),
+            headers: Cow::Borrowed(&form_type),
             body: Some(Payload {
                 source: &source,
                 offset: 0,

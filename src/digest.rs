@@ -131,7 +131,9 @@ pub(crate) fn is_foreign(text: &str) -> bool {
         && encoded.bytes().all(is_encoded)
 }
 
-const HEX: &str = "0123456789abcdef";
+const HEX: [char; 16] = [
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+];
 
 /// Computes a digest piece by piece.
 #[derive(Clone)]
@@ -162,9 +164,9 @@ impl Hasher {
         text.push_str(name);
         text.push(':');
         for byte in sum.as_ref() {
-            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-            text.extend(HEX.get(high..=high));
-            text.extend(HEX.get(low..=low));
+            for nibble in [byte >> 4, byte & 15] {
+                text.push(HEX.get(usize::from(nibble)).copied().unwrap_or('0'));
+            }
         }
         Digest {
             algorithm: self.algorithm,

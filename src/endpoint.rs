@@ -1,5 +1,6 @@
 //! A host made ready: the connections, the policy and the credentials that requests to it go with.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -173,7 +174,8 @@ impl Endpoint {
     /// Pings the host and gets a token, or has the password checked. The answer is the last one that came.
     pub(crate) fn ping(&self, call: &Arc<Call>, budget: &mut Budget) -> Result<Pinged> {
         let route = self.route(call);
-        let mut message = self.message(&Ask::new("GET", self.base.clone()));
+        let ask = Ask::new("GET", self.base.clone());
+        let mut message = self.message(&ask);
         message.max_redirects = 0;
         let answer = route.send(&message, &mut Unsigned, budget)?;
         if answer.status != 401 {
@@ -213,20 +215,22 @@ impl Endpoint {
         }
     }
 
-    fn message<'a>(&self, ask: &Ask<'a>) -> Message<'a> {
-        let mut headers = ask.headers.clone();
+    fn message<'a>(&self, ask: &'a Ask<'_>) -> Message<'a> {
+        let mut headers = Cow::Borrowed(&*ask.headers);
         if self.is_elsewhere {
-            headers.retain(|(name, _)| is_portable(name));
+            headers.to_mut().retain(|(name, _)| is_portable(name));
         }
         let is_set = |name| headers.iter().any(|(n, _)| n == name);
         let own = self.host.headers.iter().filter(|(name, _)| !is_set(name));
         let own: Vec<_> = own.cloned().collect();
-        headers.extend(own);
-        let mut url = ask.url.clone();
+        if !own.is_empty() {
+            headers.to_mut().extend(own);
+        }
+        let mut url = Cow::Borrowed(&ask.url);
         if let Some(namespace) = &self.host.namespace {
             // A signed URL of a storage is none of the mirror's, and must not change.
             if url.origin() == self.base.origin() && ask.purpose == Purpose::Request {
-                url.push_query("ns", namespace);
+                url.to_mut().push_query("ns", namespace);
             }
         }
         Message {

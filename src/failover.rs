@@ -49,12 +49,14 @@ pub(crate) fn judge(e: &Error) -> Verdict {
 
 /// The order in which hosts are asked: the one that served before, then as the configuration says, and those
 /// that failed a short while ago after all others.
-pub(crate) fn order(hosts: &[(usize, bool)], prefer: Option<usize>) -> Vec<usize> {
+pub(crate) fn order(
+    hosts: impl IntoIterator<Item = (usize, bool)>,
+    prefer: Option<usize>,
+) -> impl ExactSizeIterator<Item = usize> {
     let last = |(host, shunned): &(usize, bool)| (*shunned, Some(*host) != prefer);
     in_order(hosts, |a, b| last(a).cmp(&last(b)))
         .into_iter()
-        .map(|(host, _)| *host)
-        .collect()
+        .map(|(host, _)| host)
 }
 
 /// What the hosts said that did not serve.
@@ -128,11 +130,8 @@ mod tests {
             ([false, true, false], Some(1), [0, 2, 1]),
             ([true, true, true], Some(2), [2, 0, 1]),
         ] {
-            assert_eq!(
-                order(&hosts(shunned), prefer),
-                want,
-                "{shunned:?} {prefer:?}"
-            );
+            let got: Vec<usize> = order(hosts(shunned), prefer).collect();
+            assert_eq!(got, want, "{shunned:?} {prefer:?}");
         }
     }
 

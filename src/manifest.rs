@@ -199,6 +199,7 @@ impl Transport {
         let got = self.manifest_ask(reference, call)?;
         let told = content_type(&got.answer.headers).map(media_type::essence);
         let media_type = own_type(&got.body)
+            .map(Cow::into_owned)
             .or(told)
             .unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
         Ok(Manifest {
@@ -351,6 +352,7 @@ fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<
         }
     }
     match wanted {
+        Some(want) if announced.as_ref() == Some(&want) => Ok(want),
         Some(want) => {
             let got = Digest::of(want.algorithm(), body);
             if got == want {
@@ -386,18 +388,20 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         return Ok(());
     };
     let inside = own_type(body);
+    let is_accepted = |told: &str| {
+        media_type::MANIFEST_TYPES
+            .iter()
+            .any(|t| media_type::same(t, told))
+    };
     let told = match &inside {
-        Some(inside) if is_of_files(&told) => inside,
+        Some(inside) if !is_accepted(&told) && is_of_files(&told) => inside,
         _ => &*told,
     };
     let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {
         Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
     };
-    if !media_type::MANIFEST_TYPES
-        .iter()
-        .any(|t| media_type::same(t, told))
-    {
+    if !is_accepted(told) {
         return refuse(format!(
             "answered with media type {}, which is no manifest or index that is accepted",
             quote(told)
@@ -426,10 +430,19 @@ fn is_of_files(told: &str) -> bool {
 }
 
 /// The `mediaType` a manifest states of itself.
-fn own_type(body: &[u8]) -> Option<String> {
-    // What else is in it is only passed over.
-    let manifest: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
-    serde_json::from_str(manifest.get("mediaType")?.get()).ok()
+fn own_type(body: &[u8]) -> Option<Cow<'_, str>> {
+    // What else is in it is only passed over. Names and values are rarely escaped, and then not copied.
+    let stated = match serde_json::from_slice::<BTreeMap<&str, &RawValue>>(body) {
+        Ok(manifest) => *manifest.get("mediaType")?,
+        Err(_) => {
+            let manifest: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+            *manifest.get("mediaType")?
+        }
+    };
+    serde_json::from_str(stated.get())
+        .map(Cow::Borrowed)
+        .or_else(|_| serde_json::from_str(stated.get()).map(Cow::Owned))
+        .ok()
 }
 
 #[cfg(test)]

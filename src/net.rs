@@ -58,7 +58,7 @@ pub(crate) struct Net {
 struct Shared {
     proxies: Proxies,
     trust: Trust,
-    user_agent: String,
+    user_agent: HeaderValue,
     max_header: usize,
     /// 0 for any number.
     max_requests: u64,
@@ -116,10 +116,7 @@ impl Net {
         let shared = Arc::new(Shared {
             proxies: Proxies::of(options)?,
             trust: Trust::of(options, home, host)?,
-            user_agent: options
-                .text(Text::UserAgent)
-                .unwrap_or(crate::USER_AGENT)
-                .to_owned(),
+            user_agent: text_value(options.text(Text::UserAgent).unwrap_or(crate::USER_AGENT))?,
             max_header: options.size(Number::MaxHeader),
             max_requests: options.number(Number::MaxRequests),
         });
@@ -191,7 +188,7 @@ impl Net {
             .map_err(|_| Error::syntax("the method is no HTTP token (RFC 9110 section 9.1)"))?;
         let mut builder = Request::builder().method(method).uri(uri);
         if let Some(headers) = builder.headers_mut() {
-            headers.insert(header::USER_AGENT, text_value(&self.shared.user_agent)?);
+            headers.insert(header::USER_AGENT, self.shared.user_agent.clone());
             // The bytes of an answer must be those its digest names (RFC 9110 section 8.4).
             headers.insert(
                 header::ACCEPT_ENCODING,
@@ -559,7 +556,8 @@ impl Shared {
             )?),
         };
         if proxy.protocol != Protocol::Socks5 {
-            proxy.connect(tunnel.as_mut(), host, port, &self.user_agent)?;
+            let user_agent = self.user_agent.to_str().unwrap_or_default();
+            proxy.connect(tunnel.as_mut(), host, port, user_agent)?;
         }
         call.log
             .debug(|| format!("tunnel to {host}:{port} through proxy {proxy}"));

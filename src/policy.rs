@@ -110,8 +110,11 @@ impl Policy {
             self.reach.rule()
         };
         // Behind a proxy the connected address is not seen; what is written as an address is.
-        let written_badly = origin.is_disguised_address() && rule != Rule::ANY;
-        if written_badly || written_address(origin).is_some_and(|a| !rule.allows(a)) {
+        let is_refused = || {
+            origin.is_disguised_address()
+                || written_address(origin).is_some_and(|a| !rule.allows(a))
+        };
+        if rule != Rule::ANY && is_refused() {
             return Err(refuse(format!(
                 "leads to {}, an address this registry may not lead to: set option allow-private if it may",
                 origin.host()

@@ -1,6 +1,7 @@
 //! The one loop through which every request goes: sign, send, and then take the answer, follow it, answer
 //! its challenge, or try again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ureq::http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -24,8 +25,8 @@ const MAX_STALE: u32 = 4;
 /// A request, ready but for its credentials.
 pub(crate) struct Message<'a> {
     pub(crate) method: &'a str,
-    pub(crate) url: Url,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) url: Cow<'a, Url>,
+    pub(crate) headers: Cow<'a, [(HeaderName, HeaderValue)]>,
     pub(crate) body: Option<Payload<'a>>,
     pub(crate) repeat: Repeat,
     pub(crate) max_redirects: u64,
@@ -152,7 +153,7 @@ impl Route<'_> {
         owner: &Origin,
         last: &mut Option<Error>,
     ) -> Result<Answer> {
-        let mut url = message.url.clone();
+        let mut url = Cow::Borrowed(&*message.url);
         let mut method = message.method;
         let mut body = message.body;
         let mut passage = self.policy.judge(&url, &url, message.purpose)?;
@@ -254,7 +255,7 @@ impl Route<'_> {
                     method = "GET";
                     body = None;
                 }
-                (url, passage) = (next, next_passage);
+                (url, passage) = (Cow::Owned(next), next_passage);
                 continue;
             }
             let transient = retry::is_transient(status) && !is_wanted;
@@ -276,7 +277,7 @@ impl Route<'_> {
                 status,
                 headers,
                 body,
-                url,
+                url: url.into_owned(),
                 was_redirected: hops > 0,
                 host: 0,
             });

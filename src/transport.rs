@@ -460,15 +460,11 @@ impl Transport {
         budget: &Budget,
         mut each: impl FnMut(&At<'_>, &mut Budget) -> Result<T>,
     ) -> Result<T> {
-        let able: Vec<(usize, bool)> = self
-            .0
-            .sites
-            .iter()
-            .enumerate()
+        let sites = self.0.sites.iter().enumerate();
+        let able = sites
             .filter(|(_, site)| site.host().serves.has(wanted))
-            .map(|(host, site)| (host, site.is_shunned()))
-            .collect();
-        let order = failover::order(&able, prefer);
+            .map(|(host, site)| (host, site.is_shunned()));
+        let order = failover::order(able, prefer);
         let mut failures = Failures::default();
         let mut left = order.len();
         for host in order {

@@ -4,8 +4,9 @@
 //! control characters, no other scheme. Path and query are kept byte for byte, because signed URLs break
 //! when they are normalised.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -106,7 +107,7 @@ impl fmt::Debug for Origin {
 /// `Display` and `Debug` leave the query out: it may hold a signature.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
-    origin: Origin,
+    origin: Arc<Origin>,
     port: Option<u16>,
     path: String,
     query: Option<Zeroizing<String>>,
@@ -143,11 +144,11 @@ impl Url {
         let (host, port) = parse_authority(authority)?;
         let (path, query) = split_target(rest);
         Ok(Url {
-            origin: Origin {
+            origin: Arc::new(Origin {
                 scheme,
                 host,
                 port: port.unwrap_or(default_port(scheme)),
-            },
+            }),
             port,
             path: if path.is_empty() {
                 "/".to_owned()
@@ -193,7 +194,7 @@ impl Url {
             encode(&merged)
         };
         Ok(Url {
-            origin: self.origin.clone(),
+            origin: Arc::clone(&self.origin),
             port: self.port,
             path,
             query,
@@ -268,8 +269,7 @@ impl Url {
             out.push_str(part);
         }
         if let Some(port) = self.port {
-            out.push(':');
-            out.push_str(&port.to_string());
+            let _ = write!(out, ":{port}");
         }
         out.push_str(path);
         out

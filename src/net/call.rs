@@ -62,6 +62,14 @@ pub(crate) struct Spent {
     pub(crate) waited: Duration,
 }
 
+/// What a call has in common with what is derived of it.
+#[derive(Debug, Default)]
+struct Shared {
+    spent: Mutex<Spent>,
+    /// Set when the threads that help the call must end.
+    helpers_end: AtomicBool,
+}
+
 impl Limits {
     /// The longest time in which a request need not move at all.
     pub(crate) fn longest_still(&self) -> Duration {
@@ -77,11 +85,9 @@ pub(crate) struct Call {
     closes: Arc<CloseCount>,
     closes_at_start: u64,
     limits: Limits,
-    spent: Arc<Mutex<Spent>>,
+    shared: Arc<Shared>,
     secrets: Arc<Secrets>,
     pub(crate) log: Log,
-    /// Set when the threads that help this call must end.
-    helpers_end: Arc<AtomicBool>,
     /// Runs on a thread of the library's own, where nothing of the program's may be called.
     is_helper: bool,
     /// Helps a thread that has a place among the requests of some host.
@@ -157,10 +163,9 @@ impl Call {
             closes: Arc::clone(closes),
             closes_at_start: closes.0.load(Ordering::SeqCst),
             limits: Limits::of(options),
-            spent: Arc::default(),
+            shared: Arc::default(),
             log: options.log().with(&secrets),
             secrets,
-            helpers_end: Arc::default(),
             is_helper: false,
             goes_with_a_place: false,
             counts: true,
@@ -191,10 +196,9 @@ impl Call {
             closes: Arc::clone(&self.closes),
             closes_at_start: self.closes_at_start,
             limits: self.limits,
-            spent: Arc::clone(&self.spent),
+            shared: Arc::clone(&self.shared),
             secrets: Arc::clone(&self.secrets),
             log,
-            helpers_end: Arc::clone(&self.helpers_end),
             is_helper,
             goes_with_a_place: self.goes_with_a_place || (is_helper && gate::has_place()),
             counts: false,
@@ -209,7 +213,7 @@ impl Call {
 
     /// Ends what runs under [`quiet`](Call::quiet).
     pub(crate) fn abandon_quiet(&self) {
-        self.helpers_end.store(true, Ordering::SeqCst);
+        self.shared.helpers_end.store(true, Ordering::SeqCst);
     }
 
     /// Whether it must not wait for a place: the thread it helps has one.
@@ -224,7 +228,7 @@ impl Call {
 
     /// Whether the call may go on.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.is_helper && self.helpers_end.load(Ordering::SeqCst) {
+        if self.is_helper && self.shared.helpers_end.load(Ordering::SeqCst) {
             return Err(Error::cancelled("the call this thread helped has ended"));
         }
         if self.op.as_ref().is_some_and(Op::is_cancelled) {
@@ -261,7 +265,8 @@ impl Call {
 
     /// What its repetitions have cost so far.
     pub(crate) fn spent(&self) -> MutexGuard<'_, Spent> {
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        let spent = self.shared.spent.lock();
+        spent.unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn op(&self) -> Option<&Op> {
@@ -309,7 +314,10 @@ impl Call {
     pub(crate) fn enter_phase(&self, phase: Phase) {
         let mut attempt = self.attempt();
         attempt.phase = phase;
-        attempt.since = Instant::now();
+        // A body is judged by how long it was waited for.
+        if phase != Phase::Body {
+            attempt.since = Instant::now();
+        }
         attempt.moved = 0;
         attempt.waited = Duration::ZERO;
     }
@@ -324,8 +332,13 @@ impl Call {
         }
     }
 
+    /// The time, where the length of the wait that begins now will count.
+    pub(crate) fn wait_begins(&self) -> Option<Instant> {
+        (self.attempt().phase == Phase::Body).then(Instant::now)
+    }
+
     /// Judges the time spent in the wait that began at `began`, in which `bytes` arrived or left.
-    pub(crate) fn waited(&self, began: Instant, bytes: usize) -> Result<()> {
+    pub(crate) fn waited(&self, began: Option<Instant>, bytes: usize) -> Result<()> {
         let now = Instant::now();
         let mut attempt = self.attempt();
         match attempt.phase {
@@ -346,7 +359,7 @@ impl Call {
                 }
             }
             Phase::Body => {
-                attempt.waited += now.duration_since(began);
+                attempt.waited += began.map_or(Duration::ZERO, |began| now.duration_since(began));
                 attempt.moved += bytes as u64;
                 if attempt.waited >= self.limits.stall {
                     let wanted = u64::try_from(

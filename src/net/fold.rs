@@ -2,6 +2,8 @@
 
 use std::io;
 
+use memchr::memchr;
+
 use super::call;
 
 /// What came of a head before.
@@ -62,14 +64,14 @@ struct Place {
 /// Puts blanks in the place of the line breaks within folded lines from `place` on, up to the end of the head. Whether
 /// the last line may go on, so that what comes next decides.
 fn unfold(head: &mut [u8], place: &mut Place) -> bool {
-    let next = |head: &[u8], at| head.get(at..)?.iter().position(|byte| *byte == b'\r');
+    let next = |head: &[u8], at| memchr(b'\r', head.get(at..)?);
     while let Some(found) = next(head, place.at) {
         place.at += found;
         match head.get_mut(place.at..).unwrap_or_default() {
             [_, b'\n', b'\r', b'\n', ..] => return false,
             [_] | [_, b'\n'] | [_, b'\n', b'\r'] => return true,
             [first, second @ b'\n', b' ' | b'\t', rest @ ..] if place.in_fields => {
-                let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                let Some(end) = memchr(b'\n', rest) else {
                     return true;
                 };
                 if !is_framing(rest.get(..end).unwrap_or_default()) {

@@ -278,7 +278,7 @@ impl Tcp {
 
 fn read_sliced(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
     let call = call::current().map_err(into_io)?;
-    let mut began = Instant::now();
+    let mut began = call.wait_begins();
     loop {
         let (bytes, end) = match stream.read(buf) {
             Ok(0) => (0, true),
@@ -292,7 +292,7 @@ fn read_sliced(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
         if end {
             return Ok(bytes);
         }
-        began = Instant::now();
+        began = call.wait_begins();
     }
 }
 
@@ -300,7 +300,7 @@ fn write_sliced(mut stream: &TcpStream, mut data: &[u8], closed: &mut bool) -> i
     let call = call::current().map_err(into_io)?;
     call.note_write();
     while !data.is_empty() && !*closed {
-        let began = Instant::now();
+        let began = call.wait_begins();
         let bytes = match stream.write(data) {
             Ok(n) => n,
             Err(e) if is_wait(&e) => 0,
