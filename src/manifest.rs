@@ -352,9 +352,10 @@ fn check_digest(answer: &Answer, body: &[u8], wanted: Option<Digest>) -> Result<
         }
     }
     match wanted {
-        Some(want) if announced.as_ref() == Some(&want) => Ok(want),
         Some(want) => {
-            let got = Digest::of(want.algorithm(), body);
+            let got = announced
+                .filter(|announced| announced.algorithm() == want.algorithm())
+                .unwrap_or_else(|| Digest::of(want.algorithm(), body));
             if got == want {
                 Ok(got)
             } else {
