@@ -131,10 +131,6 @@ pub(crate) fn is_foreign(text: &str) -> bool {
         && encoded.bytes().all(is_encoded)
 }
 
-const HEX: [char; 16] = [
-    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-];
-
 /// Computes a digest piece by piece.
 #[derive(Clone)]
 pub struct Hasher {
@@ -165,7 +161,7 @@ impl Hasher {
         text.push(':');
         for byte in sum.as_ref() {
             for nibble in [byte >> 4, byte & 15] {
-                text.push(HEX.get(usize::from(nibble)).copied().unwrap_or('0'));
+                text.extend(char::from_digit(u32::from(nibble), 16));
             }
         }
         Digest {

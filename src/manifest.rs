@@ -389,20 +389,15 @@ fn check_type(answer: &Answer, body: &[u8]) -> Result<()> {
         return Ok(());
     };
     let inside = own_type(body);
-    let is_accepted = |told: &str| {
-        media_type::MANIFEST_TYPES
-            .iter()
-            .any(|t| media_type::same(t, told))
-    };
     let told = match &inside {
-        Some(inside) if !is_accepted(&told) && is_of_files(&told) => inside,
+        Some(inside) if !media_type::is_accepted(&told) && is_of_files(&told) => inside,
         _ => &*told,
     };
     let quote = |text: &str| answer.body.secrets().quote(text.as_bytes(), 128);
     let refuse = |why: String| {
         Err(Error::media_type(format!("{} {why}", answer.url)).with_http_status(answer.status))
     };
-    if !is_accepted(told) {
+    if !media_type::is_accepted(told) {
         return refuse(format!(
             "answered with media type {}, which is no manifest or index that is accepted",
             quote(told)

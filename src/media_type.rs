@@ -74,11 +74,15 @@ fn bare(text: &str) -> &str {
         .trim_matches([' ', '\t'])
 }
 
+/// Whether this is one of [`MANIFEST_TYPES`].
+pub(crate) fn is_accepted(media_type: &str) -> bool {
+    MANIFEST_TYPES.iter().any(|t| same(t, media_type))
+}
+
 /// Whether this is the type of a manifest or index, accepted or not.
 pub(crate) fn is_manifest(media_type: &str) -> bool {
     let old = [DOCKER_MANIFEST_SCHEMA1, DOCKER_MANIFEST_SCHEMA1_SIGNED];
-    let mut all = MANIFEST_TYPES.iter().chain(&old);
-    all.any(|t| same(t, media_type))
+    is_accepted(media_type) || old.iter().any(|t| same(t, media_type))
 }
 
 /// Whether layers of this type are kept by their publisher rather than by registries.
