@@ -358,12 +358,10 @@ pub(crate) fn form_encode(value: &str) -> String {
 }
 
 fn percent(out: &mut String, byte: u8) {
-    const HEX: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
-    ];
     out.push('%');
     for nibble in [byte >> 4, byte & 15] {
-        out.push(HEX.get(usize::from(nibble)).copied().unwrap_or('0'));
+        let digit = char::from_digit(u32::from(nibble), 16);
+        out.extend(digit.map(|c| c.to_ascii_uppercase()));
     }
 }
 
